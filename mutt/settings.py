@@ -1,0 +1,311 @@
+"""Every environment variable of MUTT: type, default, limits, purpose; docs/configuration.md is made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from mutt.errors import SettingsError
+from mutt.variables import read, var
+
+PORT_LOW, PORT_HIGH = 1, 65535
+POD_NAME_PATTERN = r"[A-Za-z0-9._-]{1,63}"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How a service speaks."""
+
+    level: str = var("LOG_LEVEL", "INFO", "Logging level", choices=LOG_LEVELS)
+    json_enabled: bool = var("LOG_JSON_ENABLED", False, "One JSON object a log line instead of plain text")
+
+
+@dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """OpenTelemetry."""
+
+    enabled: bool = var("OTEL_ENABLED", False, "Enable OpenTelemetry tracing")
+    endpoint: str | None = var("OTEL_EXPORTER_OTLP_ENDPOINT", None, "OTLP collector endpoint (gRPC)")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where Redis is and how to talk to it; the password comes from the secrets."""
+
+    host: str = var("REDIS_HOST", "localhost", "Redis hostname")
+    port: int = var("REDIS_PORT", 6379, "Redis port", low=PORT_LOW, high=PORT_HIGH)
+    tls_enabled: bool = var("REDIS_TLS_ENABLED", True, "Use TLS to Redis")
+    ca_cert_path: str | None = var(
+        "REDIS_CA_CERT_PATH", None, "File of the certificate authority; empty means the system's trust store"
+    )
+    max_connections: int = var(
+        "REDIS_MAX_CONNECTIONS", 20, "Connection pool size; past it a caller waits 2 s", low=2, high=10_000
+    )
+    timeout: float = var(
+        "REDIS_TIMEOUT",
+        5.0,
+        "Longest wait for a reply of Redis (seconds), beside a blocking call's own",
+        low=0.1,
+        high=60,
+    )
+    wait_replicas: int = var(
+        "REDIS_WAIT_REPLICAS",
+        0,
+        "Replicas that must hold a push before it is acknowledged (durable mode)",
+        low=0,
+        high=16,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where PostgreSQL is and how to talk to it; the password comes from the secrets."""
+
+    host: str = var("DB_HOST", "localhost", "PostgreSQL hostname")
+    port: int = var("DB_PORT", 5432, "PostgreSQL port", low=PORT_LOW, high=PORT_HIGH)
+    name: str = var("DB_NAME", "mutt_db", "Database name")
+    user: str = var("DB_USER", "mutt_user", "Database user")
+    tls_enabled: bool = var("DB_TLS_ENABLED", True, "Use TLS to PostgreSQL")
+    tls_ca_cert_path: str | None = var(
+        "DB_TLS_CA_CERT_PATH", None, "File of the certificate authority; empty means the system's trust store"
+    )
+    pool_min_conn: int = var("DB_POOL_MIN_CONN", 2, "Min connections in pool", low=0, high=1000)
+    pool_max_conn: int = var("DB_POOL_MAX_CONN", 10, "Max connections in pool", low=1, high=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """Where the secrets are; without an address they come from the environment (NAME or NAME_FILE)."""
+
+    addr: str | None = var(
+        "VAULT_ADDR", None, "Vault URL; empty means secrets from NAME or NAME_FILE variables"
+    )
+    role_id: str | None = var("VAULT_ROLE_ID", None, "AppRole role ID (required with VAULT_ADDR)")
+    secret_id_file: str = var(
+        "VAULT_SECRET_ID_FILE", "/etc/mutt/secrets/vault_secret_id", "Path to secret ID file"
+    )
+    secrets_path: str = var("VAULT_SECRETS_PATH", "secret/mutt", "KV path for secrets")
+    token_renew_threshold: int = var(
+        "VAULT_TOKEN_RENEW_THRESHOLD", 3600, "Renew when TTL < N seconds", low=1, high=31_536_000
+    )
+    renew_check_interval: int = var(
+        "VAULT_RENEW_CHECK_INTERVAL", 300, "Check token TTL every N seconds", low=1, high=86_400
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueNames:
+    """Names of queues and prefixes, read by every service that touches the key."""
+
+    ingest_queue: str = var("INGEST_QUEUE_NAME", "mutt:ingest_queue", "Queue of accepted events")
+    alert_queue: str = var("ALERT_QUEUE_NAME", "mutt:alert_queue", "Queue of alerts to forward")
+    alerter_processing: str = var(
+        "ALERTER_PROCESSING_LIST_PREFIX", "mutt:processing:alerter", "Processing list prefix of alerters"
+    )
+    alerter_heartbeat: str = var(
+        "ALERTER_HEARTBEAT_PREFIX", "mutt:heartbeat:alerter", "Heartbeat prefix of alerters"
+    )
+    alerter_dlq: str = var("ALERTER_DLQ_NAME", "mutt:dlq:alerter", "Dead letters of alerters")
+    moog_processing: str = var(
+        "MOOG_PROCESSING_LIST_PREFIX", "mutt:processing:moog", "Processing list prefix of forwarders"
+    )
+    moog_heartbeat: str = var(
+        "MOOG_HEARTBEAT_PREFIX", "mutt:heartbeat:moog", "Heartbeat prefix of forwarders"
+    )
+    moog_dlq: str = var("MOOG_DLQ_NAME", "mutt:dlq:moog", "Dead letters of forwarders")
+    unhandled: str = var("UNHANDLED_PREFIX", "mutt:unhandled", "Prefix of the counters of unmatched patterns")
+    rate_limit: str = var("MOOG_RATE_LIMIT_KEY", "mutt:rate_limit:moog", "Shared rate limiter key")
+
+
+@dataclass(frozen=True, slots=True)
+class CommonSettings:
+    """What all five services share."""
+
+    logs: LogSettings = field(default_factory=LogSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    vault: VaultSettings = field(default_factory=VaultSettings)
+    names: QueueNames = field(default_factory=QueueNames)
+    dynamic_config_enabled: bool = var("DYNAMIC_CONFIG_ENABLED", False, "Enable dynamic config reads")
+    bind_host: str = var("MUTT_BIND_HOST", "0.0.0.0", "Address that the service's ports listen on")  # noqa: S104
+    shutdown_grace: float = var(
+        "MUTT_SHUTDOWN_GRACE", 20.0, "Seconds to settle what is in flight after SIGTERM", low=0, high=600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IngestorSettings(CommonSettings):
+    """The ingestor's own variables."""
+
+    port: int = var("SERVER_PORT_INGESTOR", 8080, "HTTP listen port", low=PORT_LOW, high=PORT_HIGH)
+    max_ingest_queue_size: int = var(
+        "MAX_INGEST_QUEUE_SIZE", 1_000_000, "Queue cap for backpressure", low=1, high=1_000_000_000
+    )
+    required_message_fields: tuple[str, ...] = var(
+        "REQUIRED_MESSAGE_FIELDS",
+        ("timestamp", "message", "hostname"),
+        "Required fields for events, by comma",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AlerterSettings(CommonSettings):
+    """The alerter's own variables."""
+
+    db: DatabaseSettings = field(default_factory=DatabaseSettings)
+    pod_name: str | None = var(
+        "POD_NAME", None, "Unique worker identifier; empty means alerter-{random}", pattern=POD_NAME_PATTERN
+    )
+    metrics_port: int = var(
+        "METRICS_PORT_ALERTER", 8081, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
+    )
+    health_port: int = var("HEALTH_PORT_ALERTER", 8082, "Health check port", low=PORT_LOW, high=PORT_HIGH)
+    heartbeat_interval: int = var(
+        "ALERTER_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600
+    )
+    janitor_timeout: int = var(
+        "ALERTER_JANITOR_TIMEOUT", 30, "Heartbeat expiry (seconds), at least 3 heartbeats", low=3, high=86_400
+    )
+    max_retries: int = var("ALERTER_MAX_RETRIES", 3, "Max retries before DLQ", low=0, high=1000)
+    brpoplpush_timeout: int = var(
+        "BRPOPLPUSH_TIMEOUT", 5, "Longest wait of one blocking claim (seconds)", low=1, high=60
+    )
+    cache_reload_interval: int = var(
+        "CACHE_RELOAD_INTERVAL", 300, "Cache refresh interval (seconds)", low=1, high=86_400
+    )
+    unhandled_threshold: int = var(
+        "UNHANDLED_THRESHOLD", 100, "Events before meta-alert", low=1, high=1_000_000_000
+    )
+    unhandled_expiry_seconds: int = var(
+        "UNHANDLED_EXPIRY_SECONDS", 86_400, "Counter expiry (seconds)", low=1, high=31_536_000
+    )
+    unhandled_default_team: str = var("UNHANDLED_DEFAULT_TEAM", "NETO", "Default team for unhandled")
+    unhandled_max_patterns: int = var(
+        "UNHANDLED_MAX_PATTERNS",
+        10_000,
+        "Patterns counted apart; past it they count as `overflow`",
+        low=1,
+        high=1_000_000,
+    )
+    host_match_short: bool = var(
+        "HOST_MATCH_SHORT", False, "Look a host up by its short name when the full one is not listed"
+    )
+    dlq_max: int = var(
+        "MUTT_DLQ_MAX", 500_000, "Dead letters past which shedding defers instead", low=1, high=1_000_000_000
+    )
+    batch_size: int = var("ALERTER_BATCH_SIZE", 1000, "Most events in one claim", low=1, high=1000)
+    database_grace: float = var(
+        "ALERTER_DATABASE_GRACE",
+        15.0,
+        "Seconds that alerts wait for PostgreSQL before they go ahead of the audit",
+        low=0,
+        high=3600,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a heartbeat that one lost refresh would let expire."""
+        _check_heartbeat("ALERTER", self.heartbeat_interval, self.janitor_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class MoogForwarderSettings(CommonSettings):
+    """The Moog forwarder's own variables."""
+
+    db: DatabaseSettings = field(default_factory=DatabaseSettings)
+    pod_name: str | None = var(
+        "POD_NAME",
+        None,
+        "Unique worker identifier; empty means moog-forwarder-{random}",
+        pattern=POD_NAME_PATTERN,
+    )
+    metrics_port: int = var(
+        "METRICS_PORT_MOOG", 8083, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
+    )
+    health_port: int = var("HEALTH_PORT_MOOG", 8084, "Health check port", low=PORT_LOW, high=PORT_HIGH)
+    heartbeat_interval: int = var(
+        "MOOG_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600
+    )
+    janitor_timeout: int = var(
+        "MOOG_JANITOR_TIMEOUT", 30, "Heartbeat expiry (seconds), at least 3 heartbeats", low=3, high=86_400
+    )
+    brpoplpush_timeout: int = var(
+        "BRPOPLPUSH_TIMEOUT", 5, "Longest wait of one blocking claim (seconds)", low=1, high=60
+    )
+    webhook_url: str = var("MOOG_WEBHOOK_URL", "", "Moogsoft webhook URL (required)", required=True)
+    webhook_timeout: float = var(
+        "MOOG_WEBHOOK_TIMEOUT", 10.0, "HTTP request timeout (seconds)", low=0.1, high=300
+    )
+    rate_limit: int = var("MOOG_RATE_LIMIT", 50, "Max requests/period (shared)", low=1, high=100_000)
+    rate_period: float = var("MOOG_RATE_PERIOD", 1.0, "Rate limit window (seconds)", low=0.1, high=3600)
+    max_retries: int = var("MOOG_MAX_RETRIES", 5, "Max retries before DLQ", low=0, high=1000)
+    retry_base_delay: float = var(
+        "MOOG_RETRY_BASE_DELAY", 1.0, "Initial retry delay (seconds)", low=0.01, high=3600
+    )
+    retry_max_delay: float = var(
+        "MOOG_RETRY_MAX_DELAY", 60.0, "Max retry delay (seconds)", low=0.01, high=86_400
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a heartbeat that one lost refresh would let expire."""
+        _check_heartbeat("MOOG", self.heartbeat_interval, self.janitor_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class WebUiSettings(CommonSettings):
+    """The web UI's own variables."""
+
+    db: DatabaseSettings = field(default_factory=DatabaseSettings)
+    port: int = var("SERVER_PORT_WEBUI", 8090, "HTTP listen port", low=PORT_LOW, high=PORT_HIGH)
+    metrics_cache_ttl: int = var("METRICS_CACHE_TTL", 5, "Metrics cache TTL (seconds)", low=1, high=3600)
+    audit_log_page_size: int = var("AUDIT_LOG_PAGE_SIZE", 50, "Default pagination size", low=1, high=200)
+    prometheus_url: str = var("PROMETHEUS_URL", "http://localhost:9090", "Prometheus base URL (for SLOs)")
+
+
+@dataclass(frozen=True, slots=True)
+class RemediationSettings(CommonSettings):
+    """The remediation service's own variables."""
+
+    pod_name: str | None = var(
+        "POD_NAME",
+        None,
+        "Unique worker identifier; empty means remediation-{random}",
+        pattern=POD_NAME_PATTERN,
+    )
+    metrics_port: int = var(
+        "METRICS_PORT_REMEDIATION", 8086, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
+    )
+    health_port: int = var("HEALTH_PORT_REMEDIATION", 8087, "Health check port", low=PORT_LOW, high=PORT_HIGH)
+    scan_interval: float = var(
+        "REMEDIATION_SCAN_INTERVAL", 60.0, "DLQ scan interval (seconds)", low=0.1, high=86_400
+    )
+    max_retries: int = var("REMEDIATION_MAX_RETRIES", 3, "Max replay attempts", low=0, high=1000)
+    backoff_base: float = var(
+        "REMEDIATION_BACKOFF_BASE", 60.0, "Initial backoff (seconds)", low=0, high=86_400
+    )
+
+
+SERVICES: dict[str, type[CommonSettings]] = {
+    "ingestor": IngestorSettings,
+    "alerter": AlerterSettings,
+    "moog-forwarder": MoogForwarderSettings,
+    "webui": WebUiSettings,
+    "remediation": RemediationSettings,
+}
+
+Service = TypeVar("Service", bound=CommonSettings)
+
+
+def load(cls: type[Service], environ: Mapping[str, str]) -> Service:
+    """Read a service's settings; raises SettingsError with one line for each impossible value."""
+    settings = read(cls, environ)
+    if settings.vault.addr and not settings.vault.role_id:
+        raise SettingsError("VAULT_ROLE_ID is not set: Vault (VAULT_ADDR) is used by AppRole, which needs it")
+    return settings
+
+
+def _check_heartbeat(service: str, interval: int, timeout: int) -> None:
+    if timeout < 3 * interval:
+        raise SettingsError(
+            f"{service}_JANITOR_TIMEOUT={timeout} is not possible: it has to be at least 3 x "
+            f"{service}_HEARTBEAT_INTERVAL={interval}, so that one late refresh costs no worker its claims"
+        )
