@@ -1,0 +1,111 @@
+"""Environment variables and dynamic keys: names, types, defaults."""
+
+from typing import Any
+
+import pytest
+
+from mutt import dynamic_keys, keys
+from mutt.errors import SettingsError
+from mutt.settings import SERVICES, CommonSettings, load
+from mutt.variables import Variable, variables
+from tests.contract.sheet import SHEET, Row, params
+from tests.contract.sheet import dynamic_keys as dynamic_rows
+from tests.contract.sheet import variables as variable_rows
+
+SHARED = {"global", "redis", "vault"}
+
+
+def readers(group: str) -> list[type[CommonSettings]]:
+    """Return the settings classes that have to know the variables of a group."""
+    if group in SHARED:
+        return list(SERVICES.values())
+    if group == "postgresql":
+        return [SERVICES[name] for name, facts in SHEET["services"].items() if facts["postgres"]]
+    return [SERVICES[group]]
+
+
+def known(cls: type[CommonSettings], name: str) -> tuple[Variable, Any]:
+    """Return the declaration of a variable and its type."""
+    for variable, kind in variables(cls):
+        if variable.name == name:
+            return variable, kind
+    raise AssertionError(f"{cls.__name__} does not read {name}")
+
+
+@params(variable_rows())
+def test_a_variable_has_its_default(row: Row) -> None:
+    facts = row.facts
+    for cls in readers(row.service):
+        variable, _ = known(cls, facts["name"])
+        assert variable.required == facts.get("required", False)
+        if variable.required:
+            continue
+        expected = facts.get("default")
+        if isinstance(expected, str) and "{random}" in expected:
+            assert variable.default is None
+            assert expected in variable.purpose
+        elif isinstance(variable.default, tuple):
+            assert ",".join(variable.default) == (expected or "")
+        else:
+            assert (variable.default or None) == (expected or None)
+            assert isinstance(expected, (str, type(None))) == isinstance(variable.default, (str, type(None)))
+
+
+@params(variable_rows())
+def test_a_variable_changes_what_the_service_reads(row: Row) -> None:
+    for cls in readers(row.service):
+        variable, kind = known(cls, row.facts["name"])
+        given = another_value(variable, kind)
+        environ = {"MOOG_WEBHOOK_URL": "https://moog.example/events", "VAULT_ROLE_ID": "role"}
+        environ[variable.name] = given
+        if variable.name.endswith("_HEARTBEAT_INTERVAL"):
+            environ[variable.name] = "2"
+        assert load(cls, environ) != load(cls, {**environ, variable.name: standing_value(variable)})
+
+
+def another_value(variable: Variable, kind: Any) -> str:
+    """Return text for a value that is possible and not the default."""
+    if kind is bool:
+        return str(not variable.default).lower()
+    if variable.choices:
+        return next(choice for choice in variable.choices if choice != variable.default)
+    if isinstance(variable.default, (int, float)):
+        return str(variable.default + 1 if variable.high is None or variable.default < variable.high else 1)
+    return "https://another.example" if "URL" in variable.name or "ADDR" in variable.name else "another"
+
+
+def standing_value(variable: Variable) -> str:
+    """Return text for the default, or for some value where there is none."""
+    if variable.required:
+        return "https://moog.example/events"
+    return ",".join(variable.default) if isinstance(variable.default, tuple) else str(variable.default or "")
+
+
+def test_a_required_variable_is_named_when_it_is_missing() -> None:
+    with pytest.raises(SettingsError, match="MOOG_WEBHOOK_URL"):
+        load(SERVICES["moog-forwarder"], {})
+
+
+def test_every_service_of_the_sheet_has_settings_and_no_other() -> None:
+    assert set(SERVICES) == set(SHEET["services"])
+
+
+@params(dynamic_rows())
+def test_a_dynamic_key_has_its_type_and_default(row: Row) -> None:
+    facts = row.facts
+    assert facts["name"] in dynamic_keys.ALL
+    key = dynamic_keys.ALL[facts["name"]]
+    assert key.kind.__name__ == facts["type"]
+    assert key.default == facts["default"]
+    assert list(key.choices) == facts.get("choices", [])
+    assert key.variable == facts.get("variable")
+    assert key.parse(str(facts["default"])) == facts["default"]
+
+
+def test_no_dynamic_key_is_undeclared() -> None:
+    assert set(dynamic_keys.ALL) == {facts["name"] for facts in SHEET["dynamic"]["keys"]}
+
+
+def test_dynamic_keys_live_where_operators_look_for_them() -> None:
+    assert keys.config("{key}") == SHEET["dynamic"]["key"]
+    assert keys.CONFIG_UPDATES == SHEET["dynamic"]["channel"]
