@@ -1,0 +1,169 @@
+"""Events as they lie in the queues: read, decided, and told apart from what MUTT adds to them."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mutt.envelope import PREFIX, Envelope, LastError, amend, failed, join_entry, split_entry
+from mutt.errors import EntryError
+from mutt.fields import SEVERITY_NAMES, iso, parse_timestamp, severity
+from mutt.ids import is_uuid
+
+__all__ = [
+    "SEVERITY_NAMES",
+    "DecidedEvent",
+    "Envelope",
+    "LastError",
+    "QueuedEvent",
+    "amend",
+    "decided_entry",
+    "decode_decided",
+    "decode_entry",
+    "extra_fields",
+    "failed",
+    "iso",
+    "join_entry",
+    "parse_timestamp",
+    "severity",
+    "split_entry",
+]
+
+# The event's fields that have a column of their own in the audit table.
+COLUMNS = frozenset({"message", "hostname", "source", "syslog_severity", "trap_oid", "correlation_id"})
+UNREADABLE = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
+
+
+class QueuedEvent(msgspec.Struct):
+    """An event of a queue; severity is 0 to 7, the OID has no leading dot, both times are UTC."""
+
+    entry: bytes
+    envelope: Envelope
+    fields: dict[str, Any]
+    message: str
+    hostname: str
+    source: str | None
+    severity: int | None
+    trap_oid: str | None
+    correlation_id: str
+    event_timestamp: datetime
+    received_at: datetime
+
+
+class DecidedEvent(msgspec.Struct):
+    """An event with what the rules decided; `raw_event` is the event's JSON as it lies in the entry."""
+
+    envelope: Envelope
+    event: QueuedEvent
+    handling: str
+    team: str
+    rule_id: int | None
+    rule_version: int | None
+    environment: str
+    raw_event: bytes
+
+
+class _Decided(msgspec.Struct):
+    mutt: Envelope = msgspec.field(name="_mutt")
+    event: msgspec.Raw
+    handling: str
+    team: str
+    environment: str
+    rule_id: int | None = None
+    rule_version: int | None = None
+
+
+_fields = msgspec.json.Decoder(dict[str, Any])
+_decided = msgspec.json.Decoder(_Decided)
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_entry(entry: bytes) -> QueuedEvent:
+    """Read an entry of the ingest queue; raises EntryError, with the reason, where it can never be read."""
+    try:
+        fields = _fields.decode(entry)
+        envelope = msgspec.convert(fields.pop("_mutt", None), Envelope)
+    except UNREADABLE as error:
+        raise EntryError(f"the entry is not readable: {error}") from error
+    return _event(entry, envelope, fields)
+
+
+def decode_decided(data: bytes) -> DecidedEvent:
+    """Read an entry of the alert queue, its retries, its dead letters or the pending audit; raises EntryError."""
+    try:
+        decided = _decided.decode(data)
+        raw = bytes(decided.event)
+        fields = _fields.decode(raw)
+    except UNREADABLE as error:
+        raise EntryError(f"the entry is not readable: {error}") from error
+    return DecidedEvent(
+        decided.mutt,
+        _event(data, decided.mutt, fields),
+        decided.handling,
+        decided.team,
+        decided.rule_id,
+        decided.rule_version,
+        decided.environment,
+        raw,
+    )
+
+
+def decided_entry(
+    entry: bytes, *, handling: str, team: str, rule_id: int | None, rule_version: int | None, environment: str
+) -> bytes:
+    """Return the entry of an alert: the event's bytes and `_mutt` as they are, with what was decided."""
+    mutt, event = split_entry(entry)
+    decision = {
+        "handling": handling,
+        "team": team,
+        "rule_id": rule_id,
+        "rule_version": rule_version,
+        "environment": environment,
+    }
+    return PREFIX + mutt + b',"event":' + event + b"," + _encode(decision)[1:]
+
+
+def extra_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what no column of the audit table holds, the sender's own timestamp and severity text included."""
+    return {name: value for name, value in fields.items() if name not in COLUMNS}
+
+
+def _event(entry: bytes, envelope: Envelope, fields: dict[str, Any]) -> QueuedEvent:
+    if not is_uuid(envelope.event_id):
+        raise EntryError(f"`_mutt.event_id` has to be a UUID, not {envelope.event_id!r:.60}")
+    level = fields.get("syslog_severity")
+    if level is None:
+        level = _text(fields, "severity", lenient=True)
+    oid = _text(fields, "trap_oid")
+    correlation_id = _text(fields, "correlation_id") or envelope.event_id
+    if not is_uuid(correlation_id):
+        raise EntryError(f"correlation_id has to be a UUID, not {correlation_id!r:.60}")
+    return QueuedEvent(
+        entry,
+        envelope,
+        fields,
+        _text(fields, "message") or "",
+        _text(fields, "hostname") or "",
+        _text(fields, "source"),
+        severity(level),
+        oid.removeprefix(".") if oid else None,
+        correlation_id,
+        _time("event_timestamp", envelope.event_timestamp or envelope.received_at),
+        _time("received_at", envelope.received_at),
+    )
+
+
+def _text(fields: dict[str, Any], name: str, *, lenient: bool = False) -> str | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    if lenient:
+        return None
+    raise EntryError(f"{name} has to be text, not {type(value).__name__}")
+
+
+def _time(name: str, text: str) -> datetime:
+    moment = parse_timestamp(text)
+    if moment is None:
+        raise EntryError(f"`_mutt.{name}` has to be a time in ISO 8601, not {text!r:.60}")
+    return moment

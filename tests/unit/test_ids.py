@@ -1,0 +1,49 @@
+import re
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutt.ids import is_uuid, uuid5_event, uuid7
+
+
+@given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
+def test_a_new_id_is_a_version_7_uuid_that_holds_its_time(unix_ms: int, random: bytes) -> None:
+    made = uuid.UUID(uuid7(unix_ms, random))
+
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+    assert made.int >> 80 == unix_ms
+    assert uuid7(unix_ms, random) == str(made)
+
+
+@given(st.integers(0, 2**47), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
+def test_ids_sort_by_their_time(unix_ms: int, first: bytes, second: bytes) -> None:
+    assert uuid7(unix_ms, first) < uuid7(unix_ms + 1, second)
+
+
+@given(st.uuids(), st.binary(max_size=200))
+def test_an_identical_resend_has_the_same_id_and_another_record_another(trace: uuid.UUID, record: bytes) -> None:
+    made = uuid5_event(str(trace), record)
+
+    assert uuid.UUID(made).version == 5
+    assert made == uuid5_event(str(trace).upper(), record)
+    assert made != uuid5_event(str(trace), record + b" ")
+
+
+@given(st.uuids())
+def test_the_canonical_form_of_a_uuid_is_accepted_in_either_case(value: uuid.UUID) -> None:
+    assert is_uuid(str(value))
+    assert is_uuid(str(value).upper())
+
+
+@given(st.text())
+def test_other_text_is_no_uuid(text: str) -> None:
+    assert is_uuid(text) == bool(re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text))
+
+
+def test_forms_that_python_would_also_take_are_no_uuid() -> None:
+    plain = "0193a1b2-1234-7abc-8def-0123456789ab"
+
+    for other in (plain.replace("-", ""), "{" + plain + "}", "urn:uuid:" + plain, plain + "\n", None, 7, b"x"):
+        assert not is_uuid(other)
