@@ -64,20 +64,12 @@ ALL: dict[str, DynamicKey] = {
             1_000_000_000,
             variable="MAX_INGEST_QUEUE_SIZE",
         ),
-        DynamicKey(
-            "alerter_queue_warn_threshold", int, 1000, "Alert queue depth that warns", 1, 1_000_000_000
-        ),
-        DynamicKey(
-            "alerter_queue_shed_threshold", int, 2000, "Alert queue depth that sheds", 1, 1_000_000_000
-        ),
+        DynamicKey("alerter_queue_warn_threshold", int, 1000, "Alert queue depth that warns", 1, 1_000_000_000),
+        DynamicKey("alerter_queue_shed_threshold", int, 2000, "Alert queue depth that sheds", 1, 1_000_000_000),
         DynamicKey("alerter_shed_mode", str, "dlq", "What shedding does", choices=("dlq", "defer")),
         DynamicKey("alerter_defer_sleep_ms", int, 250, "Sleep of one deferral (milliseconds)", 1, 60_000),
-        DynamicKey(
-            "moog_rate_limit", int, 50, "Requests a period (shared)", 1, 100_000, variable="MOOG_RATE_LIMIT"
-        ),
-        DynamicKey(
-            "moog_batch_size", int, 100, "Alerts in one claim, or in one request of events mode", 1, 10_000
-        ),
+        DynamicKey("moog_rate_limit", int, 50, "Requests a period (shared)", 1, 100_000, variable="MOOG_RATE_LIMIT"),
+        DynamicKey("moog_batch_size", int, 100, "Alerts in one claim, or in one request of events mode", 1, 10_000),
         DynamicKey("slo_window_hours", int, 24, "SLO evaluation window (hours)", 1, 720),
         DynamicKey("slo_ingest_success_target", float, 0.995, "Ingestor SLO target (share)", 0.5, 0.99999),
         DynamicKey("slo_forward_success_target", float, 0.99, "Forwarder SLO target (share)", 0.5, 0.99999),

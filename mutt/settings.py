@@ -77,13 +77,9 @@ class DatabaseSettings:
 class VaultSettings:
     """Where the secrets are; without an address they come from the environment (NAME or NAME_FILE)."""
 
-    addr: str | None = var(
-        "VAULT_ADDR", None, "Vault URL; empty means secrets from NAME or NAME_FILE variables"
-    )
+    addr: str | None = var("VAULT_ADDR", None, "Vault URL; empty means secrets from NAME or NAME_FILE variables")
     role_id: str | None = var("VAULT_ROLE_ID", None, "AppRole role ID (required with VAULT_ADDR)")
-    secret_id_file: str = var(
-        "VAULT_SECRET_ID_FILE", "/etc/mutt/secrets/vault_secret_id", "Path to secret ID file"
-    )
+    secret_id_file: str = var("VAULT_SECRET_ID_FILE", "/etc/mutt/secrets/vault_secret_id", "Path to secret ID file")
     secrets_path: str = var("VAULT_SECRETS_PATH", "secret/mutt", "KV path for secrets")
     token_renew_threshold: int = var(
         "VAULT_TOKEN_RENEW_THRESHOLD", 3600, "Renew when TTL < N seconds", low=1, high=31_536_000
@@ -102,16 +98,12 @@ class QueueNames:
     alerter_processing: str = var(
         "ALERTER_PROCESSING_LIST_PREFIX", "mutt:processing:alerter", "Processing list prefix of alerters"
     )
-    alerter_heartbeat: str = var(
-        "ALERTER_HEARTBEAT_PREFIX", "mutt:heartbeat:alerter", "Heartbeat prefix of alerters"
-    )
+    alerter_heartbeat: str = var("ALERTER_HEARTBEAT_PREFIX", "mutt:heartbeat:alerter", "Heartbeat prefix of alerters")
     alerter_dlq: str = var("ALERTER_DLQ_NAME", "mutt:dlq:alerter", "Dead letters of alerters")
     moog_processing: str = var(
         "MOOG_PROCESSING_LIST_PREFIX", "mutt:processing:moog", "Processing list prefix of forwarders"
     )
-    moog_heartbeat: str = var(
-        "MOOG_HEARTBEAT_PREFIX", "mutt:heartbeat:moog", "Heartbeat prefix of forwarders"
-    )
+    moog_heartbeat: str = var("MOOG_HEARTBEAT_PREFIX", "mutt:heartbeat:moog", "Heartbeat prefix of forwarders")
     moog_dlq: str = var("MOOG_DLQ_NAME", "mutt:dlq:moog", "Dead letters of forwarders")
     unhandled: str = var("UNHANDLED_PREFIX", "mutt:unhandled", "Prefix of the counters of unmatched patterns")
     rate_limit: str = var("MOOG_RATE_LIMIT_KEY", "mutt:rate_limit:moog", "Shared rate limiter key")
@@ -156,13 +148,9 @@ class AlerterSettings(CommonSettings):
     pod_name: str | None = var(
         "POD_NAME", None, "Unique worker identifier; empty means alerter-{random}", pattern=POD_NAME_PATTERN
     )
-    metrics_port: int = var(
-        "METRICS_PORT_ALERTER", 8081, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
-    )
+    metrics_port: int = var("METRICS_PORT_ALERTER", 8081, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH)
     health_port: int = var("HEALTH_PORT_ALERTER", 8082, "Health check port", low=PORT_LOW, high=PORT_HIGH)
-    heartbeat_interval: int = var(
-        "ALERTER_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600
-    )
+    heartbeat_interval: int = var("ALERTER_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600)
     janitor_timeout: int = var(
         "ALERTER_JANITOR_TIMEOUT", 30, "Heartbeat expiry (seconds), at least 3 heartbeats", low=3, high=86_400
     )
@@ -173,9 +161,7 @@ class AlerterSettings(CommonSettings):
     cache_reload_interval: int = var(
         "CACHE_RELOAD_INTERVAL", 300, "Cache refresh interval (seconds)", low=1, high=86_400
     )
-    unhandled_threshold: int = var(
-        "UNHANDLED_THRESHOLD", 100, "Events before meta-alert", low=1, high=1_000_000_000
-    )
+    unhandled_threshold: int = var("UNHANDLED_THRESHOLD", 100, "Events before meta-alert", low=1, high=1_000_000_000)
     unhandled_expiry_seconds: int = var(
         "UNHANDLED_EXPIRY_SECONDS", 86_400, "Counter expiry (seconds)", low=1, high=31_536_000
     )
@@ -218,13 +204,9 @@ class MoogForwarderSettings(CommonSettings):
         "Unique worker identifier; empty means moog-forwarder-{random}",
         pattern=POD_NAME_PATTERN,
     )
-    metrics_port: int = var(
-        "METRICS_PORT_MOOG", 8083, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
-    )
+    metrics_port: int = var("METRICS_PORT_MOOG", 8083, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH)
     health_port: int = var("HEALTH_PORT_MOOG", 8084, "Health check port", low=PORT_LOW, high=PORT_HIGH)
-    heartbeat_interval: int = var(
-        "MOOG_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600
-    )
+    heartbeat_interval: int = var("MOOG_HEARTBEAT_INTERVAL", 10, "Heartbeat refresh (seconds)", low=1, high=3600)
     janitor_timeout: int = var(
         "MOOG_JANITOR_TIMEOUT", 30, "Heartbeat expiry (seconds), at least 3 heartbeats", low=3, high=86_400
     )
@@ -232,18 +214,12 @@ class MoogForwarderSettings(CommonSettings):
         "BRPOPLPUSH_TIMEOUT", 5, "Longest wait of one blocking claim (seconds)", low=1, high=60
     )
     webhook_url: str = var("MOOG_WEBHOOK_URL", "", "Moogsoft webhook URL (required)", required=True)
-    webhook_timeout: float = var(
-        "MOOG_WEBHOOK_TIMEOUT", 10.0, "HTTP request timeout (seconds)", low=0.1, high=300
-    )
+    webhook_timeout: float = var("MOOG_WEBHOOK_TIMEOUT", 10.0, "HTTP request timeout (seconds)", low=0.1, high=300)
     rate_limit: int = var("MOOG_RATE_LIMIT", 50, "Max requests/period (shared)", low=1, high=100_000)
     rate_period: float = var("MOOG_RATE_PERIOD", 1.0, "Rate limit window (seconds)", low=0.1, high=3600)
     max_retries: int = var("MOOG_MAX_RETRIES", 5, "Max retries before DLQ", low=0, high=1000)
-    retry_base_delay: float = var(
-        "MOOG_RETRY_BASE_DELAY", 1.0, "Initial retry delay (seconds)", low=0.01, high=3600
-    )
-    retry_max_delay: float = var(
-        "MOOG_RETRY_MAX_DELAY", 60.0, "Max retry delay (seconds)", low=0.01, high=86_400
-    )
+    retry_base_delay: float = var("MOOG_RETRY_BASE_DELAY", 1.0, "Initial retry delay (seconds)", low=0.01, high=3600)
+    retry_max_delay: float = var("MOOG_RETRY_MAX_DELAY", 60.0, "Max retry delay (seconds)", low=0.01, high=86_400)
 
     def __post_init__(self) -> None:
         """Refuse a heartbeat that one lost refresh would let expire."""
@@ -271,17 +247,11 @@ class RemediationSettings(CommonSettings):
         "Unique worker identifier; empty means remediation-{random}",
         pattern=POD_NAME_PATTERN,
     )
-    metrics_port: int = var(
-        "METRICS_PORT_REMEDIATION", 8086, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH
-    )
+    metrics_port: int = var("METRICS_PORT_REMEDIATION", 8086, "Prometheus metrics port", low=PORT_LOW, high=PORT_HIGH)
     health_port: int = var("HEALTH_PORT_REMEDIATION", 8087, "Health check port", low=PORT_LOW, high=PORT_HIGH)
-    scan_interval: float = var(
-        "REMEDIATION_SCAN_INTERVAL", 60.0, "DLQ scan interval (seconds)", low=0.1, high=86_400
-    )
+    scan_interval: float = var("REMEDIATION_SCAN_INTERVAL", 60.0, "DLQ scan interval (seconds)", low=0.1, high=86_400)
     max_retries: int = var("REMEDIATION_MAX_RETRIES", 3, "Max replay attempts", low=0, high=1000)
-    backoff_base: float = var(
-        "REMEDIATION_BACKOFF_BASE", 60.0, "Initial backoff (seconds)", low=0, high=86_400
-    )
+    backoff_base: float = var("REMEDIATION_BACKOFF_BASE", 60.0, "Initial backoff (seconds)", low=0, high=86_400)
 
 
 SERVICES: dict[str, type[CommonSettings]] = {

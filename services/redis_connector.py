@@ -1,0 +1,118 @@
+"""The way to Redis: raw bytes, no silent retries, a bounded pool, passwords that may rotate under load."""
+
+import ssl
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, RedisError
+
+from mutt.errors import MisconfiguredError
+from mutt.settings import RedisSettings
+from services.logging_utils import get_logger
+from services.runtime.secrets import SecretSource
+
+POOL_WAIT = 2.0  # seconds a caller waits for a free connection
+MIN_VERSION = (6, 2)
+
+log = get_logger(__name__)
+
+
+class RotatingPassword(CredentialProvider):
+    """CURRENT until Redis refuses it, then NEXT, then what a fresh read of the secrets brings."""
+
+    def __init__(self, secrets: SecretSource) -> None:
+        self._secrets = secrets
+        self._use_next = False
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return what a new connection authenticates with: a password alone, hence the default user."""
+        first, second = "REDIS_PASS_CURRENT", "REDIS_PASS_NEXT"
+        if self._use_next:
+            first, second = second, first
+        password = self._secrets.get(first) or self._secrets.get(second)
+        return (password or "",)
+
+    async def refused(self) -> None:
+        """Note that Redis refused the password: the next connection tries the other one, freshly read."""
+        self._use_next = not self._use_next and self._secrets.get("REDIS_PASS_NEXT") is not None
+        await self._secrets.refresh()
+
+
+def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds: float = 0) -> Redis:
+    """Return a client whose replies are bytes; `blocking_seconds` is the longest blocking call it will make.
+
+    No command is ever repeated by the client: a repeated push doubles, a repeated claim orphans.
+    """
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "credential_provider": RotatingPassword(secrets) if secrets.get("REDIS_PASS_CURRENT") else None,
+        "socket_connect_timeout": settings.timeout,
+        "socket_timeout": settings.timeout + blocking_seconds,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "max_connections": settings.max_connections,
+        "timeout": POOL_WAIT,
+        "protocol": 2,
+        "decode_responses": False,
+    }
+    kind: type[Connection] = RotatingConnection
+    if settings.tls_enabled:
+        kind = RotatingTlsConnection
+        options |= {
+            "ssl_cert_reqs": ssl.CERT_REQUIRED,
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": settings.ca_cert_path,
+        }
+    return Redis(connection_pool=BlockingConnectionPool(connection_class=kind, **options))
+
+
+class _Rotating(Connection):
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        try:
+            await super().on_connect_check_health(check_health=check_health)
+        except AuthenticationError:
+            provider = self.credential_provider
+            if not isinstance(provider, RotatingPassword):
+                raise
+            await provider.refused()
+            raise
+
+
+class RotatingConnection(_Rotating):
+    """A connection that tells the passwords' holder when Redis refused one."""
+
+
+class RotatingTlsConnection(_Rotating, SSLConnection):
+    """The same over TLS."""
+
+
+async def check_server(client: Redis) -> list[str]:
+    """Return warnings; raises MisconfiguredError when this Redis must not be used, naming the setting."""
+    info = await client.info()
+    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+    if version < MIN_VERSION:
+        raise MisconfiguredError(f"Redis {info['redis_version']} is too old: 6.2 or newer is needed")
+    if info.get("cluster_enabled"):
+        raise MisconfiguredError("Redis runs as a cluster (cluster-enabled yes): MUTT needs a single primary so far")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise MisconfiguredError(
+            f"Redis has maxmemory-policy {policy}, which silently throws events away: set it to noeviction"
+        )
+    if info.get("aof_enabled"):
+        return []
+    return ["Redis has appendonly no: a restart of Redis loses what is queued; set appendonly yes"]
+
+
+async def is_connected(client: Redis) -> bool:
+    """Tell whether Redis answers a PING."""
+    try:
+        await client.ping()
+    except (RedisError, OSError, TimeoutError):
+        return False
+    return True

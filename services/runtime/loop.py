@@ -1,0 +1,58 @@
+"""One way to run a loop body again and again: progress noted, failures counted, backed off and told once."""
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+
+from mutt.errors import TransientError
+from services.logging_utils import get_logger
+from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
+
+DEPENDENCY_ERRORS = (RedisError, OSError, psycopg.Error, PoolTimeout, TransientError)
+
+log = get_logger(__name__)
+
+Body = Callable[[], Awaitable[bool]]
+
+
+async def repeat(
+    process: Process[Any, Any],
+    name: str,
+    body: Body,
+    *,
+    idle: float,
+    recover: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run `body` until the process stops; it tells whether it did work, and pauses `idle` seconds when it did none.
+
+    A dependency's error costs a pause (0.1 s, doubled up to 5 s, with jitter) and a call of `recover` before the next
+    pass. Any other error ends the loop, and with it the process: the supervisor starts it afresh.
+    """
+    delay, told = BACK_OFF_FIRST, ""
+    recovery_due = False
+    while not process.stopping.is_set():
+        process.health.progressed()
+        try:
+            if recovery_due and recover is not None:
+                await recover()
+            recovery_due = False
+            worked = await body()
+        except DEPENDENCY_ERRORS as error:
+            recovery_due = True
+            process.instruments.loop_errors.labels(name).inc()
+            kind = f"{type(error).__name__}: {error}"
+            if kind != told:
+                log.warning("a dependency failed, trying again", loop=name, error=kind)
+                told = kind
+            await process.pause(delay * random.uniform(0.5, 1))
+            delay = min(delay * 2, BACK_OFF_MOST)
+            continue
+        if told:
+            log.info("all dependencies answer again", loop=name)
+        delay, told = BACK_OFF_FIRST, ""
+        if not worked:
+            await process.pause(idle)
