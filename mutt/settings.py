@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from mutt.errors import SettingsError
 from mutt.variables import read, var
@@ -107,6 +109,16 @@ class QueueNames:
     moog_dlq: str = var("MOOG_DLQ_NAME", "mutt:dlq:moog", "Dead letters of forwarders")
     unhandled: str = var("UNHANDLED_PREFIX", "mutt:unhandled", "Prefix of the counters of unmatched patterns")
     rate_limit: str = var("MOOG_RATE_LIMIT_KEY", "mutt:rate_limit:moog", "Shared rate limiter key")
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitSettings:
+    """When the circuit breaker in front of Moogsoft opens, and for how long."""
+
+    threshold: int = var("MOOG_CIRCUIT_THRESHOLD", 5, "Consecutive failures that open the circuit", low=1, high=1000)
+    open_seconds: float = var(
+        "MOOG_CIRCUIT_OPEN_SECONDS", 60.0, "Seconds that an open circuit waits before a probe", low=0.1, high=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +232,39 @@ class MoogForwarderSettings(CommonSettings):
     max_retries: int = var("MOOG_MAX_RETRIES", 5, "Max retries before DLQ", low=0, high=1000)
     retry_base_delay: float = var("MOOG_RETRY_BASE_DELAY", 1.0, "Initial retry delay (seconds)", low=0.01, high=3600)
     retry_max_delay: float = var("MOOG_RETRY_MAX_DELAY", 60.0, "Max retry delay (seconds)", low=0.01, high=86_400)
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
+    profile: str = var(
+        "MOOG_PROFILE", "onprem", "Shape of an alert: the product's own or the cloud's", choices=("onprem", "saas")
+    )
+    batch_mode: str = var(
+        "MOOG_BATCH_MODE",
+        "single",
+        "One alert a request, or an object `events` with up to moog_batch_size of them",
+        choices=("single", "events"),
+    )
+    concurrency: int = var("MOOG_CONCURRENCY", 32, "Requests under way at once", low=1, high=1000)
+    allow_http: bool = var("MOOG_ALLOW_HTTP", False, "Allow a webhook without TLS that is not on this machine")
+    ca_cert_path: str | None = var(
+        "MOOG_CA_CERT_PATH", None, "File of the certificate authority; empty means the system's trust store"
+    )
+    auth_header: str = var(
+        "MOOG_AUTH_HEADER",
+        "Authorization",
+        "Header that carries the secret MOOG_API_KEY",
+        pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
+    )
+    auth_scheme: str = var(
+        "MOOG_AUTH_SCHEME",
+        "Bearer",
+        "What stands before the key; Basic takes a key `user:password`, none sends the key alone",
+        choices=("Bearer", "Basic", "none"),
+    )
 
     def __post_init__(self) -> None:
-        """Refuse a heartbeat that one lost refresh would let expire."""
+        """Refuse a heartbeat that one lost refresh would let expire, and a webhook that shows the key to all."""
         _check_heartbeat("MOOG", self.heartbeat_interval, self.janitor_timeout)
+        if self.webhook_url:
+            _check_webhook(self.webhook_url, self.allow_http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +293,7 @@ class RemediationSettings(CommonSettings):
     scan_interval: float = var("REMEDIATION_SCAN_INTERVAL", 60.0, "DLQ scan interval (seconds)", low=0.1, high=86_400)
     max_retries: int = var("REMEDIATION_MAX_RETRIES", 3, "Max replay attempts", low=0, high=1000)
     backoff_base: float = var("REMEDIATION_BACKOFF_BASE", 60.0, "Initial backoff (seconds)", low=0, high=86_400)
+    circuit: CircuitSettings = field(default_factory=CircuitSettings)
 
 
 SERVICES: dict[str, type[CommonSettings]] = {
@@ -279,3 +321,26 @@ def _check_heartbeat(service: str, interval: int, timeout: int) -> None:
             f"{service}_JANITOR_TIMEOUT={timeout} is not possible: it has to be at least 3 x "
             f"{service}_HEARTBEAT_INTERVAL={interval}, so that one late refresh costs no worker its claims"
         )
+
+
+def _check_webhook(url: str, allow_http: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise SettingsError(f"MOOG_WEBHOOK_URL is not possible: {error}") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise SettingsError(f"MOOG_WEBHOOK_URL={url!r} is not possible: an address like https://host/path is needed")
+    if parts.username is not None:
+        raise SettingsError("MOOG_WEBHOOK_URL holds a user name or password: put it into the secret MOOG_API_KEY")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise SettingsError(
+            f"MOOG_WEBHOOK_URL={url!r} is not possible: https is needed to another machine, unless MOOG_ALLOW_HTTP=true"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
