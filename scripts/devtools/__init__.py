@@ -1,0 +1,1 @@
+"""The developer commands: one machine runs all of MUTT on real servers, from wheels alone."""
