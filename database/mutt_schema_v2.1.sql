@@ -6,6 +6,7 @@
 -- Loading a file again changes nothing. PostgreSQL 14 or newer.
 --
 -- The services need not own anything. A role of their own gets by with:
+--     GRANT TEMPORARY ON DATABASE mutt_db TO mutt_service;  -- PUBLIC has it unless it was revoked
 --     GRANT SELECT, INSERT ON event_audit_log, delivery_log TO mutt_service;
 --     GRANT EXECUTE ON FUNCTION create_monthly_partition(date) TO mutt_service;
 --     GRANT SELECT ON alert_rules, development_hosts, device_teams, schema_version TO mutt_service;

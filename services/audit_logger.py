@@ -1,0 +1,207 @@
+"""Writes what happened: the audit rows of events, the deliveries to Moogsoft and the changes of the configuration."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, Error
+from psycopg.errors import CheckViolation, UniqueViolation
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from mutt.audit_row import COLUMNS, HEADER, TRAILER, months
+from mutt.errors import PermanentError, TransientError
+from services.partitions import create_partitions
+
+Connection = AsyncConnection[Any]
+Database = AsyncConnectionPool[Connection] | Connection
+
+_NAMES = ", ".join(COLUMNS)
+_COPY = f"COPY event_audit_log ({_NAMES}) FROM STDIN (FORMAT binary)"
+_COPY_APART = f"COPY pg_temp.mutt_audit_batch ({_NAMES}) FROM STDIN (FORMAT binary)"
+# Kept for the session: a table made and dropped for every resend would bloat the catalog.
+_MAKE_APART = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS mutt_audit_batch "
+    "(LIKE event_audit_log INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+)
+_INSERT_APART = (
+    f"INSERT INTO event_audit_log ({_NAMES}) SELECT {_NAMES} FROM pg_temp.mutt_audit_batch "  # noqa: S608  (constants)
+    "ORDER BY event_timestamp, event_id ON CONFLICT (event_id, event_timestamp) DO NOTHING"
+)
+
+
+class RefusedError(PermanentError):
+    """PostgreSQL refused a batch for something in its rows: bisect it."""
+
+    def __init__(self, error: Error) -> None:
+        self.sqlstate = error.sqlstate or ""
+        super().__init__(f"{type(error).__name__} ({self.sqlstate}): {error.diag.message_primary or error}")
+
+
+class DatabaseAwayError(TransientError):
+    """PostgreSQL could not do it now, through no fault of any row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One row that PostgreSQL refused; `index` is its place in the batch."""
+
+    index: int
+    error: RefusedError
+
+
+class Delivery(NamedTuple):
+    """One attempt to deliver an alert; `status` is the HTTP status of the answer, None without one."""
+
+    event_id: str
+    at: datetime
+    attempt: int
+    status: int | None
+    outcome: str
+
+
+def is_events_fault(error: Error) -> bool:
+    """Tell whether rows are to blame (SQLSTATE 22, 54, or a constraint by name); the rest is the database's."""
+    state = error.sqlstate or ""
+    # A 23514 that names no constraint is a partition that does not exist.
+    return state[:2] in {"22", "54"} or (state[:2] == "23" and error.diag.constraint_name is not None)
+
+
+async def write_batch(database: Database, rows: Sequence[bytes]) -> None:
+    """Commit packed rows; those that the audit has already are left as they are.
+
+    Raises RefusedError, with nothing written, when a row is at fault, and DatabaseAwayError otherwise: then the batch
+    may be written or not, and writing it again is right.
+    """
+    if rows:
+        async with _session(database) as connection:
+            await _write(connection, rows)
+
+
+async def write_bisecting(database: Database, rows: Sequence[bytes]) -> list[Refusal]:
+    """Commit every row that PostgreSQL takes and return the refused ones by index. Raises DatabaseAwayError."""
+    refusals: list[Refusal] = []
+    spans = [(0, len(rows))] if rows else []
+    async with _session(database) as connection:
+        while spans:
+            start, end = spans.pop()
+            try:
+                await _write(connection, rows[start:end])
+            except RefusedError as error:
+                if end - start == 1:
+                    refusals.append(Refusal(start, error))
+                else:
+                    middle = (start + end) // 2
+                    spans += [(middle, end), (start, middle)]
+    return refusals
+
+
+async def write_deliveries(database: Database, deliveries: Sequence[Delivery]) -> None:
+    """Commit rows of delivery_log. Raises RefusedError or DatabaseAwayError; no delivery ever waits for this."""
+
+    async def copy(connection: Connection) -> None:
+        statement = "COPY delivery_log (event_id, at, attempt, status, outcome) FROM STDIN"
+        async with connection.cursor().copy(statement) as stream:
+            for delivery in deliveries:
+                await stream.write_row(delivery)
+
+    if deliveries:
+        async with _session(database) as connection:
+            await _commit(connection, copy, lambda: [delivery.at.astimezone(UTC).date() for delivery in deliveries])
+
+
+async def record_config_change(
+    connection: Connection,
+    *,
+    changed_by: str,
+    operation: str,
+    table_name: str,
+    record_id: str | int | None,
+    old_values: Mapping[str, Any] | None = None,
+    new_values: Mapping[str, Any] | None = None,
+    reason: str | None = None,
+    correlation_id: str | UUID | None = None,
+) -> None:
+    """Add a row to config_audit_log in the caller's transaction, so that change and record commit together.
+
+    `changed_by` is a user's or a key's name; dates, UUIDs and the like in the values become text.
+    """
+    await connection.execute(
+        "INSERT INTO config_audit_log (changed_by, operation, table_name, record_id, old_values, new_values,"
+        " reason, correlation_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            changed_by,
+            operation,
+            table_name,
+            None if record_id is None else str(record_id),
+            _json(old_values),
+            _json(new_values),
+            reason,
+            correlation_id,
+        ),
+    )
+
+
+async def _write(connection: Connection, rows: Sequence[bytes]) -> None:
+    # Every writer goes by the key's order: of two that bring the same rows one waits, and neither for the other.
+    data = b"".join((HEADER, *sorted(rows), TRAILER))
+
+    async def copy(connection: Connection) -> None:
+        await _copy(connection, _COPY, data)
+
+    async def copy_apart(connection: Connection) -> None:
+        await connection.execute(_MAKE_APART)
+        await _copy(connection, _COPY_APART, data)
+        await connection.execute(_INSERT_APART)
+
+    try:
+        await _commit(connection, copy, lambda: months(rows))
+    except RefusedError as error:
+        if not isinstance(error.__cause__, UniqueViolation):
+            raise
+        await _commit(connection, copy_apart, lambda: months(rows))
+
+
+async def _copy(connection: Connection, statement: str, data: bytes) -> None:
+    async with connection.cursor() as cursor, cursor.copy(statement.encode()) as stream:
+        await stream.write(data)
+
+
+async def _commit(
+    connection: Connection, work: Callable[[Connection], Awaitable[None]], months_of: Callable[[], Sequence[date]]
+) -> None:
+    """Do the work in a transaction; where a partition was missing, make those of its months and do it again."""
+    try:
+        try:
+            async with connection.transaction():
+                await work(connection)
+        except CheckViolation as error:
+            if error.diag.constraint_name is not None:
+                raise
+            await create_partitions(connection, months_of())
+            async with connection.transaction():
+                await work(connection)
+    except Error as error:
+        if is_events_fault(error):
+            raise RefusedError(error) from error
+        raise DatabaseAwayError(f"{type(error).__name__}: {str(error).strip()}") from error
+
+
+@asynccontextmanager
+async def _session(database: Database) -> AsyncIterator[Connection]:
+    if isinstance(database, AsyncConnection):
+        yield database
+        return
+    try:
+        async with database.connection() as connection:
+            yield connection
+    except Error as error:
+        raise DatabaseAwayError(f"{type(error).__name__}: {str(error).strip()}") from error
+
+
+def _json(values: Mapping[str, Any] | None) -> Jsonb | None:
+    return None if values is None else Jsonb(values, dumps=msgspec.json.encode)

@@ -1,0 +1,38 @@
+"""Keeps the monthly partitions of event_audit_log and delivery_log in front of the events."""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from mutt.months import DAYS_BACK, MONTHS_AHEAD, months_due
+
+
+async def create_partitions(connection: AsyncConnection[Any], days: Iterable[date]) -> list[str]:
+    """Make the partition of each day's month where it is missing, each in a transaction; return all their names."""
+    names = []
+    for month in sorted({day.replace(day=1) for day in days}):
+        async with connection.transaction():
+            cursor = await connection.execute("SELECT create_monthly_partition(%s)", (month,))
+            row = await cursor.fetchone()
+        names += [row[0]] if row else []
+    return names
+
+
+async def ensure_partitions(
+    connection: AsyncConnection[Any],
+    today: date,
+    *,
+    days_back: int = DAYS_BACK,
+    months_ahead: int = MONTHS_AHEAD,
+) -> list[str]:
+    """Make what is missing from `days_back` days ago to `months_ahead` months on; return what was made."""
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+            " WHERE inhparent = 'event_audit_log'::regclass"
+        )
+        present = {row[0] for row in await cursor.fetchall()}
+    names = await create_partitions(connection, months_due(today, days_back, months_ahead))
+    return [name for name in names if name not in present]
