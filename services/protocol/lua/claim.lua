@@ -1,0 +1,61 @@
+-- Claims a batch: moves entries from the right end of a queue to the left end of this worker's processing list.
+-- KEYS[1] heartbeat  KEYS[2] processing list  KEYS[3] queue  KEYS[4] recovery counts (hash)
+-- KEYS[5..] queues whose depth the caller wants to know
+-- ARGV[1] token  ARGV[2] most entries  ARGV[3] most bytes  ARGV[4] SHA-1 of an entry claimed just before ('' if none)
+-- Returns {status, recoveries, depths, entries}: status 1, or 0 when the heartbeat holds another token; recoveries > 0
+-- says that the batch is one entry that was recovered so often. A batch stops before a recovered entry, so that an entry
+-- that kills its worker is claimed alone and nothing else gathers counts.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {0, 0, {}, {}}
+end
+
+local depths = {}
+for i = 5, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind == 'list' then
+    depths[#depths + 1] = redis.call('LLEN', KEYS[i])
+  elseif kind == 'zset' then
+    depths[#depths + 1] = redis.call('ZCARD', KEYS[i])
+  else
+    depths[#depths + 1] = 0
+  end
+end
+
+local counted = redis.call('EXISTS', KEYS[4]) == 1
+if counted and ARGV[4] ~= '' then
+  local count = redis.call('HGET', KEYS[4], ARGV[4])
+  if count then
+    return {1, tonumber(count), depths, {}}
+  end
+end
+
+local most = tonumber(ARGV[2])
+if most < 1 then
+  return {1, 0, depths, {}}
+end
+local tail = redis.call('LRANGE', KEYS[3], -most, -1)
+local taken, bytes, recoveries = {}, 0, 0
+for i = #tail, 1, -1 do
+  local entry = tail[i]
+  if counted then
+    local count = redis.call('HGET', KEYS[4], redis.sha1hex(entry))
+    if count then
+      if #taken == 0 and ARGV[4] == '' then
+        taken[1] = entry
+        recoveries = tonumber(count)
+      end
+      break
+    end
+  end
+  bytes = bytes + #entry
+  if #taken > 0 and bytes > tonumber(ARGV[3]) then
+    break
+  end
+  taken[#taken + 1] = entry
+end
+
+if #taken > 0 then
+  redis.call('LPUSH', KEYS[2], unpack(taken))
+  redis.call('LTRIM', KEYS[3], 0, -(#taken + 1))
+end
+return {1, recoveries, depths, taken}

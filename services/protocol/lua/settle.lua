@@ -1,0 +1,153 @@
+-- Settles claimed entries: removes each from the processing list and, only for those that were still there, pushes what
+-- follows from it. Safe to repeat: the second time nothing is found, so nothing is pushed.
+-- KEYS[1] heartbeat  KEYS[2] processing list  KEYS[3] recovery counts (hash)
+-- KEYS[4] registry of unmatched patterns (sorted set by expiry)  KEYS[5] counter for patterns past the cap
+-- KEYS[6..] destinations, counters and samples, by the indices below
+-- ARGV[1] token  ARGV[2] number n of entries  then n entries, the oldest claim first
+-- then: number of pushes, and for each: entry index (from 1), key index, 'L' (LPUSH) | 'R' (RPUSH) | delay in ms (ZADD,
+--       due on Redis's clock), payload
+-- then: number of pattern groups; when > 0: threshold, expiry (s), cap, and for each group: key index of its counter, of
+--       its sample hash, of the alert queue, of the pending audit, template, sample, meta-alert, its audit row, number k
+--       of entries, k entry indices
+-- Returns {status, found, meta-alerts pushed, {indices not found}}: status 0 when the heartbeat holds another token.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {0, 0, 0, {}}
+end
+
+local at = 2
+local function take()
+  at = at + 1
+  return ARGV[at - 1]
+end
+
+local count = tonumber(take())
+local first = at
+at = at + count
+
+-- Everything that could fail is checked before the first write.
+local wanted = {}
+local pushes = tonumber(take())
+local pushes_at = at
+for _ = 1, pushes do
+  local op = ARGV[at + 2]
+  wanted[KEYS[tonumber(ARGV[at + 1])]] = (op == 'L' or op == 'R') and 'list' or 'zset'
+  at = at + 4
+end
+local groups = tonumber(take())
+local groups_at = at
+if groups > 0 then
+  wanted[KEYS[4]], wanted[KEYS[5]] = 'zset', 'string'
+  at = at + 3
+end
+for _ = 1, groups do
+  wanted[KEYS[tonumber(ARGV[at])]] = 'string'
+  wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
+  wanted[KEYS[tonumber(ARGV[at + 2])]] = 'list'
+  wanted[KEYS[tonumber(ARGV[at + 3])]] = 'list'
+  at = at + 9 + tonumber(ARGV[at + 8])
+end
+for key, kind in pairs(wanted) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+-- One trim when the list's old end is this batch byte for byte, else one by one.
+local found, missing, total = {}, {}, 0
+local tail = redis.call('LRANGE', KEYS[2], -count, -1)
+local same = #tail == count
+for i = 1, count do
+  if not same then
+    break
+  end
+  same = tail[count - i + 1] == ARGV[first + i - 1]
+end
+if same then
+  total = count
+  redis.call('LTRIM', KEYS[2], 0, -(count + 1))
+else
+  for i = 1, count do
+    if redis.call('LREM', KEYS[2], -1, ARGV[first + i - 1]) == 1 then
+      found[i] = true
+      total = total + 1
+    else
+      missing[#missing + 1] = i
+    end
+  end
+end
+local function is_found(index)
+  return same or found[index]
+end
+
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  for i = 1, count do
+    if is_found(i) then
+      redis.call('HDEL', KEYS[3], redis.sha1hex(ARGV[first + i - 1]))
+    end
+  end
+end
+
+local now
+local function now_ms()
+  if not now then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return now
+end
+
+at = pushes_at
+for _ = 1, pushes do
+  local index, key, op, payload = tonumber(take()), KEYS[tonumber(take())], take(), take()
+  if is_found(index) then
+    if op == 'L' then
+      redis.call('LPUSH', key, payload)
+    elseif op == 'R' then
+      redis.call('RPUSH', key, payload)
+    else
+      redis.call('ZADD', key, string.format('%.0f', now_ms() + tonumber(op)), payload)
+    end
+  end
+end
+
+if groups == 0 then
+  return {1, total, 0, missing}
+end
+at = groups_at
+local threshold, expiry, cap = tonumber(take()), tonumber(take()), tonumber(take())
+local metas = 0
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now_ms())
+for _ = 1, groups do
+  local counter, info = KEYS[tonumber(take())], KEYS[tonumber(take())]
+  local alert_queue, pending = KEYS[tonumber(take())], KEYS[tonumber(take())]
+  local template, sample, meta_alert, meta_audit = take(), take(), take(), take()
+  local hits = 0
+  for _ = 1, tonumber(take()) do
+    if is_found(tonumber(take())) then
+      hits = hits + 1
+    end
+  end
+  if hits > 0 then
+    local fresh = redis.call('EXISTS', counter) == 0
+    if fresh and redis.call('ZCARD', KEYS[4]) >= cap then
+      if redis.call('INCRBY', KEYS[5], hits) == hits then
+        redis.call('EXPIRE', KEYS[5], expiry)
+      end
+    else
+      local reached = redis.call('INCRBY', counter, hits)
+      if fresh then
+        redis.call('EXPIRE', counter, expiry)
+        redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + expiry * 1000), counter)
+        redis.call('HSET', info, 'template', template, 'sample', sample)
+        redis.call('EXPIRE', info, expiry)
+      end
+      if reached >= threshold and reached - hits < threshold then
+        redis.call('LPUSH', alert_queue, meta_alert)
+        redis.call('LPUSH', pending, meta_audit)
+        metas = metas + 1
+      end
+    end
+  end
+end
+return {1, total, metas, missing}
