@@ -1,0 +1,242 @@
+"""The rule book: all rules compiled once, so that the cost of a message hardly grows with their number.
+
+Each rule is filed under a thing that no event can do without when the rule holds: a literal text, an OID, or
+nothing but a severity. An event looks up what it has; the rules found there are tried in order of rank, and the
+first of which every condition holds wins. Literals are found in one pass of an Aho-Corasick automaton over the
+casefolded message. Casefolding works character by character, so it commutes with cutting and joining texts, which
+`str.lower` does not: "contains" means that the casefolded match_string is in the casefolded message.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import ahocorasick
+
+from mutt.literals import required_literals
+from mutt.regexes import RegexSet, Searcher, compile_regex
+from mutt.rules import MatchType, Rule, missing_condition, rank
+
+# Characters of a literal's end that the automaton knows: bounds its memory, and how many can end at one place.
+LITERAL_MAX = 64
+# Regexes that share their best key with more rules than this, or have none, are searched for as one set.
+SHARED_MAX = 32
+# Up to this many of those are as fast one by one.
+SET_FROM = 4
+# How much rarer each further character of a literal makes it, up to a length past which all count as rare.
+RARER, RARE_LENGTH = 4.0, 6
+
+TEXT, OID = "text", "oid"
+Key = tuple[str, str]
+
+
+class Verdict(NamedTuple):
+    """What one rule makes of one event; `reason` names the condition that failed, or why the rule is not used."""
+
+    rule: Rule
+    matched: bool
+    reason: str | None
+
+
+class _Shelf(NamedTuple):
+    """The rules filed under one key: the first that needs no further check, and those above it that do."""
+
+    sure: int
+    maybe: tuple[int, ...]
+
+
+class _Asked(NamedTuple):
+    """An event as the conditions see it: casefolded, as UTF-8, its severity and its OID in dots."""
+
+    folded: str
+    text: bytes
+    severity: int | None
+    oid: str | None
+
+
+class _Automaton(Protocol):
+    def iter(self, text: str) -> Iterator[tuple[int, int]]: ...
+
+
+class _Entry:
+    """A rule's conditions, compiled; raises ValueError for a rule that cannot be used."""
+
+    __slots__ = ("literal", "oid", "regex", "rule", "severity")
+
+    def __init__(self, rule: Rule) -> None:
+        lack = missing_condition(rule.match_type, rule.match_string, rule.trap_oid, rule.syslog_severity)
+        if lack is not None or rule.match_string == "":
+            raise ValueError(lack[1] if lack is not None else "the match_string is empty")
+        self.rule = rule
+        self.severity = rule.syslog_severity
+        self.oid = None if rule.trap_oid is None else dotted(rule.trap_oid)
+        self.literal: str | None = None
+        self.regex: Searcher | None = None
+        if rule.match_string is not None and rule.match_type == MatchType.REGEX:
+            self.regex = compile_regex(rule.match_string)
+        elif rule.match_string is not None:
+            self.literal = rule.match_string.casefold()
+
+    def failed(self, asked: _Asked) -> str | None:
+        """Return the field of a condition that does not hold, the cheapest first; None when every one holds."""
+        if self.severity is not None and self.severity != asked.severity:
+            return "syslog_severity"
+        if self.oid is not None and (asked.oid is None or not asked.oid.startswith(self.oid)):
+            return "trap_oid"
+        if self.literal is not None and self.literal not in asked.folded:
+            return "match_string"
+        if self.regex is not None and self.regex.search(asked.text) is None:
+            return "match_string"
+        return None
+
+    def needs_no_check(self) -> bool:
+        """Tell whether to be found under its key is all that the rule asks."""
+        if self.oid is None:
+            whole = self.literal is not None and len(self.literal) <= LITERAL_MAX
+            return self.severity is None and self.regex is None and whole
+        return self.severity is None and self.regex is None and self.literal is None
+
+    def options(self) -> list[frozenset[Key]]:
+        """Return sets of keys, each enough to find the rule by: an event it matches has one of the set's."""
+        options: list[frozenset[Key]] = []
+        if self.literal is not None:
+            options.append(frozenset([(TEXT, self.literal[-LITERAL_MAX:])]))
+        if self.regex is not None and self.rule.match_string is not None:
+            options += [
+                frozenset((TEXT, literal[-LITERAL_MAX:]) for literal in option)
+                for option in required_literals(self.rule.match_string)
+            ]
+        if self.oid is not None:
+            options.append(frozenset([(OID, self.oid)]))
+        return options
+
+
+class RuleBook:
+    """Active rules, compiled; `refused` holds those that cannot be used, with the reason: one does not stop all."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.refused: list[Verdict] = []
+        self._entries: list[_Entry] = []
+        for rule in sorted((rule for rule in rules if rule.is_active), key=rank):
+            try:
+                self._entries.append(_Entry(rule))
+            except ValueError as error:
+                self.refused.append(Verdict(rule, matched=False, reason=str(error)))
+        self._end = len(self._entries)
+        self._nowhere = _Shelf(self._end, ())
+        self._severities: dict[int | None, int] = {}
+        filed, self._unfiled = self._file()
+        shelves = {key: self._shelf(ranks) for key, ranks in filed.items()}
+        self._oids = {value: shelf for (kind, value), shelf in shelves.items() if kind == OID}
+        self._arcs = max((oid.count(".") for oid in self._oids), default=0)
+        literals = [value for kind, value in shelves if kind == TEXT]
+        self._texts = [shelves[TEXT, literal] for literal in literals]
+        self._automaton = _automaton(literals)
+        self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
+
+    def __len__(self) -> int:
+        """Return how many rules are in use."""
+        return self._end
+
+    def first_match(self, message: str, severity: int | None, trap_oid: str | None) -> Rule | None:
+        """Return the rule that decides: the highest-ranking one of which every condition holds."""
+        best = self._severities.get(severity, self._end)
+        maybe: list[int] = []
+        folded = message.casefold()
+        if self._automaton is not None:
+            for literal in {found for _, found in self._automaton.iter(folded)}:
+                shelf = self._texts[literal]
+                best = min(best, shelf.sure)
+                maybe += shelf.maybe
+        oid = None if trap_oid is None else dotted(trap_oid)
+        if oid is not None and self._oids:
+            for prefix in _prefixes(oid, self._arcs):
+                shelf = self._oids.get(prefix, self._nowhere)
+                best = min(best, shelf.sure)
+                maybe += shelf.maybe
+        if maybe or self._unfiled:
+            best = self._first(maybe, best, _Asked(folded, _encoded(message), severity, oid))
+        return self._entries[best].rule if best < self._end else None
+
+    def explain(self, message: str, severity: int | None, trap_oid: str | None) -> list[Verdict]:
+        """Try every rule by itself, in the order in which they rank; the refused ones come last."""
+        oid = None if trap_oid is None else dotted(trap_oid)
+        asked = _Asked(message.casefold(), _encoded(message), severity, oid)
+        verdicts = []
+        for entry in self._entries:
+            failed = entry.failed(asked)
+            verdicts.append(Verdict(entry.rule, failed is None, failed))
+        return verdicts + self.refused
+
+    def _first(self, maybe: list[int], best: int, asked: _Asked) -> int:
+        """Return the first place before `best` that holds, of `maybe` and of the unfiled; else `best`."""
+        below = bisect_left(self._unfiled, best)
+        if below > SET_FROM:
+            maybe += [self._unfiled[index] for index in self._set.candidates(asked.text, below)]
+        else:
+            maybe += self._unfiled[:below]
+        for place in sorted(maybe):
+            if place >= best:
+                break
+            if self._entries[place].failed(asked) is None:
+                return place
+        return best
+
+    def _file(self) -> tuple[dict[Key, list[int]], list[int]]:
+        """Return each key's places, and the places of the regexes that no key selects well."""
+        options = [entry.options() for entry in self._entries]
+        shared = Counter(key for choices in options for option in choices for key in option)
+        filed: defaultdict[Key, list[int]] = defaultdict(list)
+        unfiled: list[int] = []
+        for place, (entry, choices) in enumerate(zip(self._entries, options, strict=True)):
+            if not choices and entry.regex is None:
+                self._severities.setdefault(entry.severity, place)
+                continue
+            chosen = min(choices, key=lambda option: _cost(option, shared), default=frozenset[Key]())
+            if entry.regex is not None and (not chosen or max(shared[key] for key in chosen) > SHARED_MAX):
+                unfiled.append(place)
+            else:
+                for key in chosen:
+                    filed[key].append(place)
+        return filed, unfiled
+
+    def _shelf(self, places: list[int]) -> _Shelf:
+        sure = next((place for place in places if self._entries[place].needs_no_check()), self._end)
+        return _Shelf(sure, tuple(place for place in places if place < sure))
+
+
+def dotted(oid: str) -> str:
+    """Return an OID so that one is below another exactly when its text begins with the other's: `1.3.6.`."""
+    return oid.strip(".") + "."
+
+
+def _prefixes(oid: str, arcs: int) -> Iterator[str]:
+    end = 0
+    for _ in range(arcs):
+        end = oid.find(".", end) + 1
+        if not end:
+            return
+        yield oid[:end]
+
+
+def _cost(option: frozenset[Key], shared: Counter[Key]) -> float:
+    """Return roughly how many rules an event has to try in vain because of this option."""
+    return sum(
+        shared[key] / RARER ** (RARE_LENGTH if key[0] == OID else min(len(key[1]), RARE_LENGTH)) for key in option
+    )
+
+
+def _automaton(literals: list[str]) -> _Automaton | None:
+    if not literals:
+        return None
+    automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
+    for index, literal in enumerate(literals):
+        automaton.add_word(literal, index)
+    automaton.make_automaton()
+    made: _Automaton = automaton
+    return made
+
+
+def _encoded(message: str) -> bytes:
+    return message.encode("utf-8", "replace")
