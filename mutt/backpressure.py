@@ -32,7 +32,7 @@ class Pressure(NamedTuple):
         return self.level is not Level.CALM
 
 
-def pressure(depth: int, warn: int, shed: int, mode: str, dlq_depth: int, dlq_max: int) -> Pressure:
+def pressure(depth: int, warn: int, shed: int, *, mode: str, dlq_depth: int, dlq_max: int) -> Pressure:
     """Judge the alerts that wait, queued ones and retries together, before a batch is claimed or decided.
 
     Mode `dlq` sheds past `shed` while the dead letters are fewer than `dlq_max`; otherwise, as in mode `defer`, claims
@@ -48,7 +48,7 @@ def pressure(depth: int, warn: int, shed: int, mode: str, dlq_depth: int, dlq_ma
 def to_shed(handlings: Sequence[str], room: int) -> list[int]:
     """Return the indices of a batch that find no room in the alert queue, ascending.
 
-    The most urgent handling is given room first, of equals the one that came first; what is not forwarded is never shed.
+    The most urgent handling is given room first, of equals the first that came; what is not forwarded is never shed.
     """
     forwarded = [index for index, handling in enumerate(handlings) if handling in URGENCY]
     if len(forwarded) <= room:

@@ -27,13 +27,13 @@ HANDLINGS = st.lists(st.sampled_from([handling.value for handling in Handling]),
     ],
 )
 def test_the_depth_and_the_mode_decide(depth: int, mode: str, dlq_depth: int, level: Level, room: int) -> None:
-    found = pressure(depth, 10, 20, mode, dlq_depth, 100)
+    found = pressure(depth, 10, 20, mode=mode, dlq_depth=dlq_depth, dlq_max=100)
     assert found == (level, room)
     assert found.must_warn == (level is not Level.CALM)
 
 
 def test_a_shed_threshold_below_the_warning_still_sheds() -> None:
-    assert pressure(5, 10, 5, "dlq", 0, 100) == (Level.SHED, 0)
+    assert pressure(5, 10, 5, mode="dlq", dlq_depth=0, dlq_max=100) == (Level.SHED, 0)
 
 
 def test_pages_find_room_first_and_mails_last() -> None:
@@ -61,5 +61,5 @@ def test_exactly_what_finds_no_room_is_shed_the_least_urgent_and_latest_first(ha
 def test_a_queue_below_the_threshold_never_grows_past_it_in_dlq_mode(
     depth: int, warn: int, shed: int, dlq_depth: int
 ) -> None:
-    found = pressure(depth, warn, shed, "dlq", dlq_depth, 1000)
+    found = pressure(depth, warn, shed, mode="dlq", dlq_depth=dlq_depth, dlq_max=1000)
     assert depth + found.room <= max(depth, shed)
