@@ -36,8 +36,8 @@ _VARIABLE = re.compile(
           | (?:INTERFACES)[ ]?\d{1,5}(?:/\d{1,4}){0,4}(?:s\d{1,3}(?:f\d{1,3})?)?
         ) (?:[.:]\d{1,5}){0,2} \b)
     | (?P<num>\b0x[0-9a-f]+\b
-        | \b(?=[a-f]{0,64}\d)[0-9a-f]{4,}\b
-        | \b[0-9a-f]{8,}\b
+        | \b(?=[a-f]{0,64}\d)(?=\d{0,64}[a-f])[0-9a-f]{4,}\b
+        | \b[a-f]{8,}\b
         | (?:(?<![\w)\]])[-+])?\d+(?:[.,]\d+)*)
     """.replace("INTERFACES", _INTERFACES),
     re.VERBOSE | re.IGNORECASE | re.ASCII,
