@@ -57,7 +57,9 @@ def iso(moment: datetime) -> str:
     """Return a time as MUTT writes it: UTC, microseconds, `Z`."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    # isoformat() leaves microseconds out where there are none; asking it for them by name takes twice as long.
+    text = moment.isoformat()
+    return text[:26] + "Z" if moment.microsecond else text[:19] + ".000000Z"
 
 
 def _of_text(text: str) -> datetime | None:

@@ -3,6 +3,7 @@
 import re
 import uuid
 from hashlib import sha1
+from typing import TypeGuard
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _VARIANT = "89ab"
@@ -24,6 +25,6 @@ def uuid5_event(correlation_id: str, record: bytes) -> str:
     return str(uuid.UUID(bytes=digest.digest()[:16], version=5))
 
 
-def is_uuid(text: object) -> bool:
+def is_uuid(text: object) -> TypeGuard[str]:
     """Say whether `text` is a UUID in its canonical form of 36 characters, in either case."""
     return isinstance(text, str) and _UUID.fullmatch(text) is not None

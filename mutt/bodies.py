@@ -1,0 +1,124 @@
+"""A request's body, unpacked and cut into records, whatever its headers claim it to be."""
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from mutt.records import RecordError, is_record
+
+GZIP_MAGIC = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+IDENTITY_CODINGS = frozenset({"", "identity"})
+ZLIB_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+# One JSON object alone does not say whether it is a batch of one: for these types it is.
+BATCH_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq")
+
+_WHITESPACE = b" \t\r\n"
+# RFC 7464 puts a record separator before each text; syslog-ng's delimiter may be a comma.
+_BETWEEN = b" \t\r\n\x1e,"
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
+_ADJACENT = re.compile(rb"\}[ \t]*\{")
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Body(NamedTuple):
+    """The records of a body, each as its own bytes; `single` asks for the reply of a single event."""
+
+    records: list[bytes]
+    single: bool
+
+
+def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
+    """Return the body unpacked, gzip by its first bytes even where no header says so; raises RecordError.
+
+    Never holds more than `max_bytes` of output, so that a small body cannot fill the memory.
+    """
+    if not coding and not body.startswith(GZIP_MAGIC):
+        return body
+    coding = coding.strip().lower()
+    if coding not in IDENTITY_CODINGS | ZLIB_CODINGS:
+        raise RecordError("json", f"Content-Encoding {coding!r} is not known here: send gzip, deflate or none")
+    if coding in IDENTITY_CODINGS and not body.startswith(GZIP_MAGIC):
+        return body
+    parts: list[bytes] = []
+    room = max_bytes
+    try:
+        while body:
+            unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+            parts.append(unpacker.decompress(body, room + 1))
+            room -= len(parts[-1])
+            if room < 0:
+                raise RecordError("too_large", f"the unpacked body is over {max_bytes} bytes")
+            if not unpacker.eof:
+                raise RecordError("json", "the compressed body is cut off")
+            body = unpacker.unused_data.lstrip(b"\x00")
+    except zlib.error as error:
+        raise RecordError("json", f"the body is not valid {coding or 'gzip'}: {error}") from error
+    return b"".join(parts)
+
+
+def split_body(body: bytes, content_type: str, max_records: int, max_depth: int) -> Body:
+    """Cut an unpacked body into records: an array, one object, or NDJSON / concatenated JSON; raises RecordError."""
+    body = body.removeprefix(BYTE_ORDER_MARK).strip(_WHITESPACE)
+    if not body:
+        raise RecordError("json", "the body is empty: send one JSON object, an array of them, or one a line")
+    if body.startswith(b"["):
+        records, single = _of_array(body), False
+    else:
+        records = _of_sequence(body, max_depth)
+        single = len(records) == 1 and not content_type.lower().startswith(BATCH_TYPES)
+    if len(records) > max_records:
+        raise RecordError("too_large", f"{len(records)} records, at most {max_records} fit in one body", len(records))
+    return Body(records, single)
+
+
+def _of_array(body: bytes) -> list[bytes]:
+    try:
+        return [bytes(item) for item in _array.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not body.endswith(b"]"):
+            raise RecordError("json", "the body begins an array that does not end: was it cut off?") from None
+        # Something in it is no JSON: cut it by its brackets, so that it costs one record and not the batch.
+        return list(_pieces(body[1:-1]))
+
+
+def _of_sequence(body: bytes, max_depth: int) -> list[bytes]:
+    if body.find(b"}", 0, -1) < 0:
+        return [body]  # the quick way for what most senders send: nothing ends before the end
+    if b"\n" not in body and not _ADJACENT.search(body):
+        return [body]
+    lines = [line for line in (part.strip(_BETWEEN) for part in body.split(b"\n")) if line]
+    if not _ADJACENT.search(body) and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+        return lines
+    # Objects over several lines, several on one line, or a broken line: the reading that makes more
+    # sense of the body is the right one.
+    pieces = list(_pieces(body))
+    readable = sum(is_record(piece, max_depth) for piece in pieces)
+    if readable < len(pieces) and sum(is_record(line, max_depth) for line in lines) >= readable:
+        return lines
+    return pieces
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """Yield each balanced object or array, and what is left between them, without the separators."""
+    depth = start = 0
+    for token in _TOKEN.finditer(text):
+        bracket = text[token.start()]
+        if bracket in b"{[":
+            if depth == 0 and (stray := text[start : token.start()].strip(_BETWEEN)):
+                yield stray
+            if depth == 0:
+                start = token.start()
+            depth += 1
+        elif bracket in b"}]":
+            depth -= 1
+            if depth <= 0:
+                yield text[start : token.end()].strip(_BETWEEN)
+                start, depth = token.end(), 0
+    if rest := text[start:].strip(_BETWEEN):
+        yield rest

@@ -1,0 +1,218 @@
+"""From a request's body to queue entries: what is taken, what is refused and why, each record by itself."""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mutt.bodies import inflate, split_body
+from mutt.envelope import VERSION
+from mutt.fields import iso, parse_timestamp, severity
+from mutt.ids import is_uuid, uuid5_event, uuid7
+from mutt.records import Record, RecordError, decode_record
+
+OLDEST = timedelta(days=30)  # an event dated further back than this counts as of its receipt
+NEWEST = timedelta(hours=1)  # likewise one dated further ahead
+MAX_HOSTNAME = 255  # characters
+MAX_SOURCE = 64  # characters
+OID = re.compile(r"\.?[0-9]+(?:\.[0-9]+)*")
+
+Entropy = Callable[[int], bytes]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a body may be; sizes in bytes, the body's after unpacking."""
+
+    body_bytes: int = 16 * 1024 * 1024
+    records: int = 50_000
+    event_bytes: int = 64 * 1024
+    depth: int = 32
+
+
+class Receipt:
+    """When a request came (microseconds of the epoch) and what its headers say of it."""
+
+    __slots__ = ("correlation_id", "newest", "oldest", "text", "traceparent", "unix_ms")
+
+    def __init__(self, unix_us: int, correlation_id: str | None = None, traceparent: str | None = None) -> None:
+        seconds, fraction = divmod(unix_us, 1_000_000)
+        prefix, self.oldest, self.newest = _second(seconds)
+        self.text = f"{prefix}.{fraction:06d}Z"
+        self.unix_ms = unix_us // 1000
+        self.correlation_id = correlation_id.lower() if correlation_id and is_uuid(correlation_id) else None
+        self.traceparent = traceparent
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """An event's queue entry and both of its ids."""
+
+    entry: bytes
+    event_id: str
+    correlation_id: str
+
+
+class Rejected(NamedTuple):
+    """A record that is not taken: its place in the batch, why, and its entry of the quarantine."""
+
+    place: int
+    error: str
+    quarantine: bytes
+
+
+class Taken(NamedTuple):
+    """What became of a body; `single` asks for the reply of a single event."""
+
+    single: bool
+    accepted: list[Accepted]
+    rejected: list[Rejected]
+
+
+class Intake:
+    """The rules of ingest, made once; `entropy(n)` gives n random bytes."""
+
+    def __init__(self, required: tuple[str, ...], limits: Limits, entropy: Entropy) -> None:
+        self.limits = limits
+        self._required = required
+        self._entropy = entropy
+
+    def read(self, body: bytes, coding: str, content_type: str, receipt: Receipt) -> Taken:
+        """Turn a body into queue entries; raises RecordError where nothing of it is taken."""
+        limits = self.limits
+        body = inflate(body, coding, limits.body_bytes)
+        records, single = split_body(body, content_type, limits.records, limits.depth)
+        if single:
+            return Taken(single, [self.accept(records[0], receipt, receipt.correlation_id)], [])
+        taken = Taken(single, [], [])
+        unreadable = 0
+        for place, raw in enumerate(records):
+            try:
+                taken.accepted.append(self.accept(raw, receipt))
+            except RecordError as error:
+                unreadable += error.reason == "json"
+                taken.rejected.append(Rejected(place, str(error), self._quarantine(raw, receipt, str(error))))
+        if records and unreadable == len(records):
+            first = taken.rejected[0].error
+            raise RecordError("json", f"none of {len(records)} records can be read; the first: {first}", len(records))
+        return taken
+
+    def accept(self, raw: bytes, receipt: Receipt, default_id: str | None = None) -> Accepted:
+        """Turn one record's bytes into a queue entry; raises RecordError.
+
+        `default_id` is the correlation id of a record that brings none; without it that is the event id.
+        """
+        if len(raw) > self.limits.event_bytes:
+            raise RecordError("too_large", f"an event of {len(raw)} bytes, at most {self.limits.event_bytes} are taken")
+        record = decode_record(raw, self.limits.depth)
+        event_timestamp = self._check(record.fields, receipt)
+        sent_id = record.fields.get("correlation_id")
+        if is_uuid(sent_id):
+            correlation_id = sent_id.lower()
+            event_id = uuid5_event(correlation_id, raw)
+        else:
+            event_id = uuid7(receipt.unix_ms, self._entropy(10))
+            correlation_id = default_id or event_id
+        optional = _optional_members(receipt, record) if receipt.traceparent or record.sanitized else ""
+        head = (
+            f'{{"_mutt":{{"v":{VERSION},"event_id":"{event_id}","received_at":"{receipt.text}",'
+            f'"event_timestamp":"{event_timestamp}"{optional}}}'
+        )
+        return Accepted(_join(head, raw, record, correlation_id), event_id, correlation_id)
+
+    def _check(self, fields: dict[str, Any], receipt: Receipt) -> str:
+        """Return the event_timestamp; raises RecordError (validation) naming every field at fault."""
+        problems = []
+        for name in self._required:
+            value = fields.get(name)
+            if (not value and value != 0) or (value.__class__ is str and value.isspace()):
+                problems.append(f"{name} is missing or empty")
+        problems += _faults(fields)
+        sent = fields.get("timestamp")
+        moment = parse_timestamp(sent)
+        if moment is None and sent is not None and sent != "":
+            problems.append(
+                f"timestamp has to be ISO 8601 / RFC 3339, or epoch seconds or milliseconds, not {sent!r:.60}"
+            )
+        if problems:
+            raise RecordError("validation", "; ".join(problems))
+        if moment is not None and receipt.oldest <= moment <= receipt.newest:
+            return iso(moment)
+        return receipt.text
+
+    def _quarantine(self, raw: bytes, receipt: Receipt, error: str) -> bytes:
+        """Return the quarantine's entry; of an oversized record it keeps as much as an event may have."""
+        envelope = {
+            "v": VERSION,
+            "event_id": uuid7(receipt.unix_ms, self._entropy(10)),
+            "received_at": receipt.text,
+            "error": error,
+        }
+        kept = raw[: self.limits.event_bytes]
+        try:
+            return _encode({"_mutt": envelope, "raw": kept.decode()})
+        except UnicodeDecodeError:
+            return _encode({"_mutt": envelope, "raw_base64": b64encode(kept).decode()})
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> tuple[str, datetime, datetime]:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat()[:19], moment - OLDEST, moment + NEWEST
+
+
+def _faults(fields: dict[str, Any]) -> list[str]:
+    faults = []
+    for name, longest in (("message", None), ("hostname", MAX_HOSTNAME), ("source", MAX_SOURCE), ("trap_oid", None)):
+        value = fields.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            faults.append(f"{name} has to be a string, not {value!r:.60}")
+        elif longest is not None and len(value) > longest:
+            faults.append(f"{name} has {len(value)} characters, at most {longest} are taken")
+        elif name == "trap_oid" and value and not OID.fullmatch(value):
+            faults.append(f"trap_oid has to be numbers with dots between them, not {value!r:.60}")
+    level = fields.get("syslog_severity")
+    if level is not None and level != "" and severity(level) is None:
+        faults.append(f"syslog_severity has to be 0 to 7 or a name such as err, not {level!r:.60}")
+    return faults
+
+
+def _optional_members(receipt: Receipt, record: Record) -> str:
+    members: dict[str, Any] = {}
+    if record.sanitized:
+        members["sanitized"] = True
+    if receipt.traceparent:
+        members["traceparent"] = receipt.traceparent
+    return "," + _encode(members)[1:-1].decode()
+
+
+def _join(head: str, raw: bytes, record: Record, correlation_id: str) -> bytes:
+    """Return the entry: the record's own bytes behind the head where they may stand as they are."""
+    fields = record.fields
+    if record.clean and fields and "_mutt" not in fields:
+        if "correlation_id" not in fields:
+            return f'{head},"correlation_id":"{correlation_id}",'.encode() + raw[1:]
+        if fields["correlation_id"] == correlation_id and raw.count(b'"correlation_id"') == 1 and b"\\u" not in raw:
+            return head.encode() + b"," + raw[1:]
+    if "_mutt" in fields:
+        _rename(fields, "_mutt", "client__mutt")
+    if not is_uuid(fields.get("correlation_id", correlation_id)):
+        _rename(fields, "correlation_id", "client_correlation_id")
+    return head.encode() + b"," + _encode({**fields, "correlation_id": correlation_id})[1:]
+
+
+def _rename(fields: dict[str, Any], name: str, free: str) -> None:
+    """Move a field of the sender's to a name that MUTT does not use; an empty one is dropped."""
+    value = fields.pop(name)
+    while free in fields:
+        free = "client_" + free
+    if value is not None and value != "":
+        fields[free] = value
