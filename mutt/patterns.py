@@ -2,11 +2,17 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 # Characters read and kept. A message differs from its like in its first kilobytes or is not told apart.
 MESSAGE_MAX = 4096
 TEMPLATE_MAX = 240
+# Words remembered with their masks, and the longest that is: most words of a log are old acquaintances.
+WORDS_REMEMBERED = 8192
+WORD_MAX = 64
+# A word of letters only is an identifier from this length on, if all of them are hexadecimal digits.
+HEX_LETTERS_MIN = 8
 
 # Names followed by nothing but a number; with a slot and a port (`Gi0/1`, `xe-0/0/3.100`) any letters will do.
 _INTERFACES = (
@@ -16,13 +22,13 @@ _INTERFACES = (
     "ethertrunk|eth-trunk|port"
 )
 
-# Hexadecimal identifiers share the mask of numbers, since some of them happen to hold no letter.
-# One alternation, tried from left to right: the longer reading of a text comes first. Every repetition is bounded
-# or cannot fail after it began, so the time is linear in the message.
+_QUOTED = re.compile(r""""[^"]{0,1000}"|(?<!\w)'[^']{0,1000}'(?!\w)""")
+# One alternation, tried from left to right: the longer reading of a text comes first. Hexadecimal identifiers share
+# the mask of numbers, since some of them happen to hold no letter. Every repetition is bounded, or begins at a word's
+# start only, so the time is linear in the message.
 _VARIABLE = re.compile(
     r"""
-      (?P<str>"[^"]{0,1000}"|(?<!\w)'[^']{0,1000}'(?!\w))
-    | (?P<uuid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
+      (?P<uuid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
     | (?P<mac>(?<![\w:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:]) | \b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b)
     | (?P<ip>(?<![\w:.])
         (?: (?:[0-9a-f]{1,4}:){6} (?: [0-9a-f]{1,4}:[0-9a-f]{1,4} | \d{1,3}(?:\.\d{1,3}){3} )
@@ -32,17 +38,15 @@ _VARIABLE = re.compile(
           | \d{1,3}(?:\.\d{1,3}){3}
         ) (?:%\w{1,15})? (?![\w:]) )
     | (?P<if>\b
-        (?: [a-z][a-z-]{0,30}\d{1,4}(?:/\d{1,4}){1,4}
-          | (?:INTERFACES)[ ]?\d{1,5}(?:/\d{1,4}){0,4}(?:s\d{1,3}(?:f\d{1,3})?)?
-        ) (?:[.:]\d{1,5}){0,2} \b)
+        (?: [a-z][a-z-]{0,30}\d{1,4}(?:/\d{1,4}){1,4} | (?:INTERFACES)\d{1,5}(?:s\d{1,3}(?:f\d{1,3})?)? )
+        (?:[.:]\d{1,5}){0,2} \b)
     | (?P<num>\b0x[0-9a-f]+\b
         | \b(?=[a-f]{0,64}\d)(?=\d{0,64}[a-f])[0-9a-f]{4,}\b
         | \b[a-f]{8,}\b
-        | (?:(?<![\w)\]])[-+])?\d+(?:[.,]\d+)*)
+        | (?:(?<![\w)\]])[-+])?\d+(?:[.,:/]\d+)*)
     """.replace("INTERFACES", _INTERFACES),
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_SPACES = re.compile(r"\s+")
 
 
 class Pattern(NamedTuple):
@@ -57,8 +61,10 @@ def template(message: str) -> str:
 
     Runs of white space count as one blank. Masked before it is cut, so that a longer number moves nothing.
     """
-    masked = _VARIABLE.sub(_mask, message[:MESSAGE_MAX])
-    return _SPACES.sub(" ", masked).strip()[:TEMPLATE_MAX]
+    text = message[:MESSAGE_MAX]
+    if '"' in text or "'" in text:
+        text = _QUOTED.sub("<str>", text)
+    return " ".join(map(_word, text.split()))[:TEMPLATE_MAX]
 
 
 def pattern_of(message: str) -> Pattern:
@@ -68,6 +74,18 @@ def pattern_of(message: str) -> Pattern:
     return Pattern(digest, text)
 
 
+def _word(word: str) -> str:
+    if len(word) < HEX_LETTERS_MIN and word.isalpha():
+        return word
+    return _remembered(word) if len(word) <= WORD_MAX else _masked(word)
+
+
+def _masked(word: str) -> str:
+    return _VARIABLE.sub(_mask, word)
+
+
+_remembered = lru_cache(WORDS_REMEMBERED)(_masked)
+
+
 def _mask(found: re.Match[str]) -> str:
-    # <num> inside a template of its own would be read as text: the names are fixed and hold no digit.
     return f"<{found.lastgroup}>"
