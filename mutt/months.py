@@ -6,15 +6,9 @@ DAYS_BACK = 90
 MONTHS_AHEAD = 3
 
 
-def first_of_month(day: date) -> date:
-    """Return the first day of the month of `day`."""
-    return date(day.year, day.month, 1)
-
-
 def months_due(today: date, days_back: int = DAYS_BACK, months_ahead: int = MONTHS_AHEAD) -> list[date]:
     """Return the first day of each month from the one `days_back` days ago to the one `months_ahead` months on."""
-    oldest = today - timedelta(days=days_back)
-    first, last = _number(oldest), _number(today) + months_ahead
+    first, last = _number(today - timedelta(days=days_back)), _number(today) + months_ahead
     return [date(number // 12, number % 12 + 1, 1) for number in range(first, last + 1)]
 
 

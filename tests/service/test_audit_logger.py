@@ -1,0 +1,383 @@
+import asyncio
+import json
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.errors import InsufficientPrivilege
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from mutt.audit_row import pack_decision, pack_row
+from mutt.events import decode_entry, iso
+from scripts.migrate import DATABASE
+from services.audit_logger import (
+    DatabaseAwayError,
+    Delivery,
+    RefusedError,
+    record_config_change,
+    write_batch,
+    write_bisecting,
+    write_deliveries,
+)
+from services.schema import schema_version
+from tests.harness.servers import Databases
+from tests.harness.waiting import eventually
+
+Connection = AsyncConnection[Any]
+NOW = datetime.now(UTC)
+LOG_ONLY = pack_decision("Log_only", "NETO", 7, 2, "prod")
+ON_ONE_CONNECTION = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100
+)
+CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+TEXT = st.text(CHARACTERS)
+NUMBERS = st.integers() | st.floats(-1e15, 1e15)  # jsonb keeps decimal digits, which are a float's value only so far
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=10)
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    async with await AsyncConnection.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool[Connection]]:
+    async with AsyncConnectionPool(database_url, min_size=1, max_size=8, open=False) as opened:
+        yield opened
+
+
+def row_of(*, event_id: UUID | None = None, moment: datetime = NOW, decision: bytes = LOG_ONLY, **fields: Any) -> bytes:
+    envelope = {"v": 1, "event_id": str(event_id or uuid4()), "received_at": iso(NOW), "event_timestamp": iso(moment)}
+    entry = {"_mutt": envelope, "message": "down", "hostname": "sw1", **fields}
+    return pack_row(decode_entry(json.dumps(entry).encode()), decision)
+
+
+async def count(connection: Connection) -> int:
+    row = await (await connection.execute("SELECT count(*) FROM event_audit_log")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def messages(connection: Connection) -> list[str]:
+    cursor = await connection.execute("SELECT message FROM event_audit_log ORDER BY message")
+    return [row[0] for row in await cursor.fetchall()]
+
+
+@ON_ONE_CONNECTION
+@given(
+    fields=st.fixed_dictionaries(
+        {
+            "message": TEXT,
+            "hostname": st.text(CHARACTERS, max_size=255),
+            "source": st.none() | TEXT,
+            "syslog_severity": st.none() | st.integers(0, 7),
+            "trap_oid": st.none() | st.from_regex(r"\A\d+(\.\d+)*\Z"),
+            "correlation_id": st.uuids().map(str),
+        }
+    ),
+    extra=st.dictionaries(TEXT, JSON, max_size=5),
+    rule=st.none() | st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1)),
+    moment=st.datetimes(datetime(2000, 1, 1), datetime(9999, 11, 30), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+async def test_every_row_reads_back_as_it_was(
+    connection: Connection,
+    fields: dict[str, Any],
+    extra: dict[str, Any],
+    rule: tuple[int, int] | None,
+    moment: datetime,
+) -> None:
+    event_id = uuid4()
+    extra = {name: value for name, value in extra.items() if name not in {*fields, "_mutt", "severity"}}
+    decision = pack_decision("Ticket_only", "Ænima", rule and rule[0], rule and rule[1], "dev")
+
+    row = row_of(event_id=event_id, moment=moment, decision=decision, **fields, **extra)
+    await write_batch(connection, [row])
+
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute("SELECT * FROM event_audit_log WHERE event_id = %s", (event_id,))
+    (found,) = await cursor.fetchall()
+    assert abs(found.pop("audited_at") - datetime.now(UTC)) < timedelta(minutes=1)
+    assert found == fields | {
+        "event_id": event_id,
+        "correlation_id": UUID(fields["correlation_id"]),
+        "event_timestamp": moment,
+        "received_at": NOW,
+        "rule_id": rule and rule[0],
+        "rule_version": rule and rule[1],
+        "forwarded": True,
+        "handling": "Ticket_only",
+        "team": "Ænima",
+        "environment": "dev",
+        "raw": extra,
+    }
+
+
+async def test_a_batch_written_twice_is_there_once(connection: Connection) -> None:
+    rows = [row_of(message=str(number)) for number in range(200)]
+
+    await write_batch(connection, rows)
+    await write_batch(connection, rows)
+
+    assert await count(connection) == 200
+
+
+async def test_what_is_new_in_a_batch_is_written_beside_what_is_known(connection: Connection) -> None:
+    known, new = [row_of() for _ in range(50)], [row_of() for _ in range(50)]
+    await write_batch(connection, known)
+
+    mixed = known + new + new[:10]
+    random.Random(7).shuffle(mixed)
+    await write_batch(connection, mixed)
+    await write_batch(connection, [*new, row_of()])
+
+    assert await count(connection) == 101
+
+
+async def test_an_empty_batch_is_no_work(connection: Connection) -> None:
+    await write_batch(connection, [])
+    assert await write_bisecting(connection, []) == []
+
+
+async def test_a_missing_partition_is_made(connection: Connection) -> None:
+    far = [datetime(2031, month, 15, tzinfo=UTC) for month in (1, 5, 5, 9)]
+    rows = [row_of(moment=moment) for moment in [*far, NOW]]
+
+    await write_batch(connection, rows)
+    await write_batch(connection, [*rows, row_of(moment=datetime(2032, 2, 29, tzinfo=UTC))])
+
+    assert await count(connection) == 6
+    cursor = await connection.execute(
+        "SELECT DISTINCT tableoid::regclass::text FROM event_audit_log WHERE event_timestamp > '2030-01-01' ORDER BY 1"
+    )
+    assert [row[0] for row in await cursor.fetchall()] == [
+        "event_audit_log_2031_01",
+        "event_audit_log_2031_05",
+        "event_audit_log_2031_09",
+        "event_audit_log_2032_02",
+    ]
+
+
+def _bad_rows() -> dict[str, bytes]:
+    return {
+        "22021": row_of(message="a NUL \0 in text"),
+        "22P05": row_of(detail="a NUL \0 in JSON"),
+        "54000": row_of(hostname="".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))),
+        "22008": row_of(moment=datetime(1999, 12, 31, tzinfo=UTC)),
+        "23514": row_of(source="forbidden"),
+    }
+
+
+async def test_each_bad_row_is_named_and_the_others_are_committed(connection: Connection) -> None:
+    await connection.execute("ALTER TABLE event_audit_log ADD CONSTRAINT no_such_source CHECK (source <> 'forbidden')")
+    rows = [row_of(message=f"good {number:03}") for number in range(100)]
+    expected = {}
+    for place, (sqlstate, bad) in zip((0, 17, 18, 60, 99), _bad_rows().items(), strict=True):
+        rows[place] = bad
+        expected[place] = sqlstate
+
+    refusals = await write_bisecting(connection, rows)
+
+    assert {refusal.index: refusal.error.sqlstate for refusal in refusals} == expected
+    assert await messages(connection) == [f"good {n:03}" for n in range(100) if n not in expected]
+
+
+@pytest.mark.parametrize("sqlstate", ["22021", "22P05", "54000", "22008", "23514"])
+async def test_a_batch_with_a_bad_row_writes_nothing(connection: Connection, sqlstate: str) -> None:
+    await connection.execute("ALTER TABLE event_audit_log ADD CONSTRAINT no_such_source CHECK (source <> 'forbidden')")
+
+    with pytest.raises(RefusedError, match=sqlstate):
+        await write_batch(connection, [row_of(), _bad_rows()[sqlstate], row_of()])
+
+    assert await count(connection) == 0
+
+
+async def test_a_bad_row_among_known_rows_is_found_too(connection: Connection) -> None:
+    known = [row_of() for _ in range(20)]
+    await write_batch(connection, known)
+
+    refusals = await write_bisecting(connection, [*known[:10], row_of(message="\0"), *known[10:], row_of()])
+
+    assert [refusal.index for refusal in refusals] == [10]
+    assert await count(connection) == 21
+
+
+async def test_a_second_unique_index_is_the_rows_fault_and_not_a_repeat(connection: Connection) -> None:
+    await connection.execute("CREATE UNIQUE INDEX one_a_time ON event_audit_log (event_timestamp)")
+    await write_batch(connection, [row_of()])
+
+    refusals = await write_bisecting(connection, [row_of(), row_of(moment=NOW - timedelta(seconds=1))])
+
+    assert [(refusal.index, refusal.error.sqlstate) for refusal in refusals] == [(0, "23505")]
+    assert await count(connection) == 2
+
+
+def at_the_gate(connection: Connection, writers: int) -> Callable[[], Awaitable[list[int]] | list[int]]:
+    """Look for the server processes of writers that wait for the audit table, once they are as many."""
+
+    async def look() -> list[int]:
+        cursor = await connection.execute(
+            "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'event_audit_log'::regclass"
+        )
+        found = [row[0] for row in await cursor.fetchall()]
+        return found if len(found) == writers else []
+
+    return look
+
+
+@pytest.mark.parametrize("known", [0, 700])
+async def test_writers_of_the_same_rows_never_deadlock(
+    pool: AsyncConnectionPool[Connection], connection: Connection, known: int
+) -> None:
+    last_month = NOW.replace(day=1) - timedelta(days=10)
+    rows = [row_of(moment=random.Random(n).choice([NOW, last_month])) for n in range(1500)]
+    orders = [random.Random(seed).sample(rows[seed * 50 : 1000 + seed * 50], 1000) for seed in range(6)]
+    await write_batch(pool, rows[:known])
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE event_audit_log IN SHARE MODE")
+        writers = asyncio.gather(*(write_batch(pool, order) for order in orders))
+        await eventually(at_the_gate(connection, len(orders)), "all writers wait")
+    await writers
+
+    assert await count(connection) == 1250
+
+
+async def test_a_lost_connection_costs_no_row_its_good_name(database_url: str, connection: Connection) -> None:
+    async with await AsyncConnection.connect(database_url) as other:
+        await connection.execute("SELECT pg_terminate_backend(%s)", (other.info.backend_pid,))
+        with pytest.raises(DatabaseAwayError):
+            await write_bisecting(other, [row_of()])
+
+
+async def test_a_connection_lost_in_the_middle_is_the_databases_fault(
+    pool: AsyncConnectionPool[Connection], connection: Connection
+) -> None:
+    rows = [row_of() for _ in range(1000)]
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE event_audit_log")
+        writer = asyncio.ensure_future(write_batch(pool, rows))
+        (pid,) = await eventually(at_the_gate(connection, 1), "the writer waits")
+        await connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(DatabaseAwayError):
+            await writer
+    await write_batch(pool, rows)
+
+    assert await count(connection) == 1000
+
+
+async def test_a_read_only_database_is_not_the_rows_fault(connection: Connection) -> None:
+    await connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseAwayError, match="ReadOnly"):
+        await write_bisecting(connection, [row_of()])
+
+
+async def test_a_database_that_nobody_runs_is_away() -> None:
+    async with AsyncConnectionPool(
+        "postgresql://127.0.0.1:9/x", min_size=0, max_size=1, timeout=0.2, open=False
+    ) as nowhere:
+        with pytest.raises(DatabaseAwayError):
+            await write_batch(nowhere, [row_of()])
+
+
+@pytest.fixture
+async def writer(databases: Databases, database_url: str) -> AsyncIterator[Connection]:
+    """Connect as a role that has nothing but what the schema's first file says that a service needs."""
+    base = (DATABASE / "mutt_schema_v2.1.sql").read_text(encoding="utf-8")
+    grants = re.findall(r"^--     (GRANT .* TO mutt_service;)", base, re.MULTILINE)
+    assert len(grants) == 4
+    name, role = database_url.rsplit("/", 1)[1], f"writer_{uuid4().hex}"
+    async with await AsyncConnection.connect(databases.server.url(name), autocommit=True) as admin:
+        await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'writer'".encode())
+        await admin.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC".encode())
+        await admin.execute(f"GRANT CONNECT ON DATABASE {name} TO {role}".encode())
+        for grant in grants:
+            await admin.execute(grant.replace("mutt_db", name).replace("mutt_service", role).encode())
+        async with await AsyncConnection.connect(databases.server.url(name, role, "writer")) as opened:
+            yield opened
+        await admin.execute(f"DROP OWNED BY {role}".encode())
+        await admin.execute(f"DROP ROLE {role}".encode())
+
+
+async def test_a_role_with_the_documented_grants_writes_everything(writer: Connection, connection: Connection) -> None:
+    far = [row_of(moment=datetime(2040, 1, 1, tzinfo=UTC)), row_of()]
+
+    await write_batch(writer, far)
+    await write_batch(writer, [*far, row_of()])
+    await write_deliveries(writer, [Delivery(str(uuid4()), datetime(2041, 1, 1, tzinfo=UTC), 1, 200, "success")])
+
+    assert await schema_version(writer) == 1
+    assert await count(connection) == 3
+    with pytest.raises(InsufficientPrivilege):
+        await writer.execute("DELETE FROM event_audit_log")
+
+
+async def test_deliveries_are_logged_also_in_a_month_without_partition(connection: Connection) -> None:
+    event_id = uuid4()
+    first, second = datetime(2030, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+
+    await write_deliveries(
+        connection,
+        [Delivery(str(event_id), first, 1, None, "timeout"), Delivery(str(event_id), second, 2, 202, "success")],
+    )
+    await write_deliveries(connection, [])
+
+    cursor = await connection.execute("SELECT event_id, at, attempt, status, outcome FROM delivery_log ORDER BY at")
+    assert await cursor.fetchall() == [
+        (event_id, first, 1, None, "timeout"),
+        (event_id, second, 2, 202, "success"),
+    ]
+
+
+async def test_a_delivery_of_no_event_is_refused(connection: Connection) -> None:
+    with pytest.raises(RefusedError, match="22P02"):
+        await write_deliveries(connection, [Delivery("no uuid", NOW, 1, 200, "success")])
+
+
+async def test_a_change_and_its_record_commit_or_vanish_together(connection: Connection) -> None:
+    trace = uuid4()
+
+    async def change(priority: int) -> None:
+        await record_config_change(
+            connection,
+            changed_by="alice",
+            operation="UPDATE",
+            table_name="alert_rules",
+            record_id=12,
+            old_values={"priority": 1, "updated_at": NOW, "id": trace},
+            new_values={"priority": priority},
+            reason="louder",
+            correlation_id=str(trace),
+        )
+
+    async with connection.transaction():
+        await change(900)
+    async with connection.transaction(force_rollback=True):
+        await change(901)
+
+    cursor = await connection.execute(
+        "SELECT changed_by, operation, table_name, record_id, old_values, new_values, reason, correlation_id,"
+        " changed_at > now() - interval '1 minute' FROM config_audit_log"
+    )
+    old = {"priority": 1, "updated_at": NOW.isoformat().replace("+00:00", "Z"), "id": str(trace)}
+    assert await cursor.fetchall() == [
+        ("alice", "UPDATE", "alert_rules", "12", old, {"priority": 900}, "louder", trace, True)
+    ]
+
+
+async def test_a_record_of_a_new_thing_has_no_old_values(connection: Connection) -> None:
+    await record_config_change(
+        connection, changed_by="bob", operation="SET", table_name="config", record_id="k", new_values={"value": "1"}
+    )
+    cursor = await connection.execute("SELECT old_values, reason, correlation_id FROM config_audit_log")
+    assert await cursor.fetchall() == [(None, None, None)]
