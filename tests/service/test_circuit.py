@@ -19,8 +19,8 @@ LEASE = 15.0  # seconds
 WELL, FAILED, MISCONFIGURED, UNKNOWN = Result.WELL, Result.FAILED, Result.MISCONFIGURED, Result.UNKNOWN
 
 
-def circuit(client: Redis, token: str = "a") -> Circuit:
-    return Circuit(client, SETTINGS, NAMES, token=token, lease=LEASE)
+def circuit(client: Redis, holder: str = "a") -> Circuit:
+    return Circuit(client, SETTINGS, NAMES, token=holder, lease=LEASE)
 
 
 async def open_time_passes(client: Redis) -> None:
