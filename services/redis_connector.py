@@ -1,6 +1,7 @@
 """The way to Redis: raw bytes, no silent retries, a bounded pool, passwords that may rotate under load."""
 
 import ssl
+from secrets import token_hex
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
@@ -55,6 +56,7 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
+        "client_name": f"mutt-{token_hex(6)}",
         "max_connections": settings.max_connections,
         "timeout": POOL_WAIT,
         "protocol": 2,

@@ -11,15 +11,14 @@ Argument = str | bytes | int
 class PatternGroup:
     """Unmatched events of one pattern and one host in a batch, with a meta-alert that is pushed only at the threshold.
 
-    `meta_alert` and `meta_audit` are decided entries; `entries` are indices into the batch, from 0.
+    `meta` is a decided entry, pushed as an alert and as an audit row; `entries` are indices into the batch, from 0.
     """
 
     counter_key: str
     info_key: str
     template: str
     sample: str
-    meta_alert: bytes
-    meta_audit: bytes
+    meta: bytes
     entries: tuple[int, ...]
 
 
@@ -75,6 +74,6 @@ class Actions:
             alert_queue, pending = place(self.limits.alert_queue), place(keys.AUDIT_PENDING)
             for group in self.groups:
                 args += (place(group.counter_key), place(group.info_key), alert_queue, pending)
-                args += (group.template, group.sample, group.meta_alert, group.meta_audit)
+                args += (group.template, group.sample, group.meta)
                 args += (len(group.entries), *(entry + 1 for entry in group.entries))
         return names, args

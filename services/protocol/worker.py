@@ -7,8 +7,10 @@ it, and whoever dies leaves it where a janitor, a successor of the same name or 
 import asyncio
 import secrets as random_source
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, NamedTuple
@@ -16,9 +18,10 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from mutt import keys
 from services.logging_utils import get_logger
 from services.protocol.actions import Actions
-from services.protocol.lane import CLAIM_BYTES, CLAIM_MOST, FencedError, Lane, Lease
+from services.protocol.lane import CLAIM_BYTES, CLAIM_MOST, FencedError, Lane, Lease, SideList
 from services.protocol.script import beside
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
@@ -58,66 +61,27 @@ class Settled(NamedTuple):
     missing: frozenset[int]
 
 
-class Worker:
-    """One name in a lane; `redis` must be a client whose socket timeout is above a blocking claim's."""
+class Claims(ABC):
+    """Claims and settles entries of one queue through one processing list: a worker's own, or one beside it."""
 
-    def __init__(self, lane: Lane, pod: str, redis: Redis, health: Health, instruments: CommonInstruments) -> None:
+    def __init__(self, lane: Lane, redis: Redis, source: str, prefix: str, recoveries: str) -> None:
         self.lane = lane
-        self.lease = Lease(pod, _new_token())
+        self.source = source
         self._redis = redis
-        self._health = health
-        self._instruments = instruments
+        self._prefix = prefix
+        self._recoveries = recoveries
         self._held: Counter[bytes] = Counter()
         self._adopt_at = 0.0
-        self._ttl_ms = int(lane.timeout * 1000)
+
+    @property
+    @abstractmethod
+    def lease(self) -> Lease:
+        """Return the lease under which entries are claimed now."""
 
     @property
     def processing(self) -> str:
-        """Return this worker's processing list."""
-        return self.lane.processing(self.lease.pod)
-
-    async def start(self) -> int:
-        """Take the name at once, even from a run that still lives, and hand back its leftovers; returns how many."""
-        await self._redis.set(self.lane.heartbeat(self.lease.pod), self.lease.token, px=self._ttl_ms)
-        recovered = await recover_all(self._redis, self.lane, self.lease.pod, self.lease.token)
-        if recovered:
-            self._instruments.recovered.inc(recovered)
-            log.warning("handed back what an earlier run of this worker left", entries=recovered, pod=self.lease.pod)
-        return recovered
-
-    async def beat(self) -> None:
-        """Refresh the heartbeat; where it expired or was taken, give up what is held and go on under a new token."""
-        lease = self.lease
-        answer = await _beat(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms])
-        if answer == 1 or lease is not self.lease:
-            return
-        self.forget_all()
-        if answer == 0:
-            fresh = Lease(lease.pod, _new_token())
-            key = self.lane.heartbeat(fresh.pod)
-            if await self._redis.set(key, fresh.token, px=self._ttl_ms, nx=True):
-                log.warning("the heartbeat had expired, going on under a new token", pod=fresh.pod)
-                self.lease = fresh
-                return
-        self._instruments.displaced.inc()
-        fresh = Lease(f"{lease.pod[:54]}.{random_source.token_hex(4)}", _new_token())
-        log.error("another worker has taken this name, going on under another", name=lease.pod, new_name=fresh.pod)
-        await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms)
-        self.lease = fresh
-
-    async def beat_for_ever(self) -> None:
-        """Refresh the heartbeat at the lane's interval, as long as the service's loop passes its checkpoints."""
-        while True:
-            await asyncio.sleep(self.lane.interval)
-            if self._health.idle_seconds >= self.lane.timeout:
-                # A stuck loop must lose its claims to others, not keep them for ever.
-                log.error("no progress within the heartbeat's lifetime, letting it expire", pod=self.lease.pod)
-                continue
-            try:
-                await self.beat()
-            except (RedisError, OSError) as error:
-                self.doubt()
-                log.warning("the heartbeat was not refreshed", error=str(error))
+        """Return the processing list."""
+        return keys.per_pod(self._prefix, self.lease.pod)
 
     async def claim(self, most: int, depth_keys: Sequence[str] = (), *, block: float = 0) -> Batch | None:
         """Claim up to `most` entries; waits up to `block` seconds for the first. None means that nothing came.
@@ -129,10 +93,14 @@ class Worker:
             adopted = await self._adopt(most)
             if adopted is not None:
                 return adopted
-        batch = await self._take(most, depth_keys)
-        if batch is not None or block <= 0:
-            return batch
-        first: Any = await self._redis.blmove(self.lane.source, self.processing, block, "RIGHT", "LEFT")  # type: ignore[arg-type]
+        try:
+            batch = await self._take(most, depth_keys)
+            if batch is not None or block <= 0:
+                return batch
+            first: Any = await self._redis.blmove(self.source, self.processing, block, "RIGHT", "LEFT")  # type: ignore[arg-type]
+        except BaseException:
+            self.doubt()
+            raise
         if first is None:
             return None
         # Held before anything else can fail, so that an adoption does not see it as lost.
@@ -146,7 +114,7 @@ class Worker:
 
     async def settle(self, lease: Lease, entries: list[bytes], actions: Actions) -> Settled:
         """Settle entries claimed under `lease`; raises FencedError when they are no longer this worker's."""
-        fixed = [self.lane.heartbeat(lease.pod), self.lane.processing(lease.pod), self.lane.recoveries]
+        fixed = [self.lane.heartbeat(lease.pod), keys.per_pod(self._prefix, lease.pod), self._recoveries]
         names, args = actions.encode(entries, fixed)
         status, found, metas, missing = await _settle(self._redis, names, [lease.token, *args])
         self.forget(entries)
@@ -154,11 +122,6 @@ class Worker:
             self.doubt()
             raise FencedError(f"{lease.pod} lost its heartbeat: what it claimed is left to be claimed again")
         return Settled(found, metas, frozenset(index - 1 for index in missing))
-
-    async def finish(self) -> None:
-        """Hand back what is not settled, uncounted, and release the name; for an orderly end."""
-        await recover_all(self._redis, self.lane, self.lease.pod, self.lease.token, orderly=True)
-        await _release(self._redis, [self.lane.heartbeat(self.lease.pod)], [self.lease.token])
 
     def hold(self, entries: Sequence[bytes]) -> None:
         """Note entries as in flight; for claims that are made by other scripts than this class's."""
@@ -181,13 +144,12 @@ class Worker:
         self._adopt_at = 0.0
 
     async def depth(self) -> int:
-        """Return the length of the own processing list."""
+        """Return the length of the processing list."""
         return int(await self._redis.llen(self.processing))
 
     async def _take(self, most: int, depth_keys: Sequence[str], first: bytes | None = None) -> Batch | None:
         lease = self.lease
-        names = [self.lane.heartbeat(lease.pod), self.lane.processing(lease.pod), self.lane.source]
-        names += [self.lane.recoveries, *depth_keys]
+        names = [self.lane.heartbeat(lease.pod), self.processing, self.source, self._recoveries, *depth_keys]
         digest = "" if first is None else sha1(first, usedforsecurity=False).hexdigest()
         most = min(most, CLAIM_MOST)
         status, recoveries, depths, taken = await _claim(self._redis, names, [lease.token, most, CLAIM_BYTES, digest])
@@ -199,21 +161,119 @@ class Worker:
 
     async def _adopt(self, most: int) -> Batch | None:
         lease, before = self.lease, self._held.copy()
-        listed: list[Any] = await self._redis.lrange(self.lane.processing(lease.pod), 0, -1)
+        listed: list[Any] = await self._redis.lrange(self.processing, 0, -1)
         # What was in flight when the list was read may have been settled since: it is not lost either.
-        lost = list((Counter(listed) - (before | self._held)).elements())
-        if not lost:
+        wanted = Counter(listed) - (before | self._held)
+        if not wanted:
             self._adopt_at = time.monotonic() + ADOPT_SECONDS
             return None
-        wanted = Counter(lost)
         entries: list[bytes] = []
         for entry in reversed(listed):
-            if wanted[entry] > 0 and len(entries) < most:
+            if wanted[entry] > 0 and len(entries) < min(most, CLAIM_MOST):
                 wanted[entry] -= 1
                 entries.append(entry)
         log.info("adopted entries of the own list that were not in flight", entries=len(entries))
         self.hold(entries)
         return Batch(lease, entries, 0, [], time.monotonic())
+
+
+class Worker(Claims):
+    """One name in a lane; `redis` must be a client whose socket timeout is above a blocking claim's."""
+
+    def __init__(self, lane: Lane, pod: str, redis: Redis, health: Health, instruments: CommonInstruments) -> None:
+        super().__init__(lane, redis, lane.source, lane.processing_prefix, lane.recoveries)
+        self._lease = Lease(pod, _new_token())
+        self._health = health
+        self._instruments = instruments
+        self._ttl_ms = int(lane.timeout * 1000)
+        self._side: list[SideClaims] = []
+
+    @property
+    def lease(self) -> Lease:
+        """Return the name and token that this worker holds now."""
+        return self._lease
+
+    def side(self) -> "SideClaims":
+        """Return claims through the lane's side list, under this worker's heartbeat."""
+        if self.lane.side is None:
+            raise ValueError(f"lane {self.lane.service} has no side list")
+        self._side.append(SideClaims(self, self._redis, self.lane.side))
+        return self._side[-1]
+
+    async def start(self) -> int:
+        """Take the name at once, even from a run that still lives, and hand back its leftovers; returns how many."""
+        lease = self.lease
+        await self._redis.set(self.lane.heartbeat(lease.pod), lease.token, px=self._ttl_ms)
+        recovered = await recover_all(self._redis, self.lane, lease.pod, lease.token)
+        if recovered:
+            self._instruments.recovered.inc(recovered)
+            log.warning("handed back what an earlier run of this worker left", entries=recovered, pod=lease.pod)
+        return recovered
+
+    async def beat(self) -> None:
+        """Refresh the heartbeat; where it expired or was taken, give up what is held and go on under a new token."""
+        lease = self.lease
+        answer = await _beat(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms])
+        if answer == 1 or lease is not self.lease:
+            return
+        if answer == 0:
+            fresh = Lease(lease.pod, _new_token())
+            if await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms, nx=True):
+                log.warning("the heartbeat had expired, going on under a new token", pod=fresh.pod)
+                self._go_on(fresh)
+                return
+        self._instruments.displaced.inc()
+        fresh = Lease(f"{lease.pod[:54]}.{random_source.token_hex(4)}", _new_token())
+        log.error("another worker has taken this name, going on under another", name=lease.pod, new_name=fresh.pod)
+        await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms)
+        self._go_on(fresh)
+
+    async def beat_for_ever(self) -> None:
+        """Refresh the heartbeat at the lane's interval, as long as the service's loop passes its checkpoints."""
+        while True:
+            await asyncio.sleep(self.lane.interval)
+            if self._health.idle_seconds >= self.lane.timeout:
+                # A stuck loop must lose its claims to others, not keep them for ever.
+                log.error("no progress within the heartbeat's lifetime, letting it expire", pod=self.lease.pod)
+                continue
+            try:
+                await self.beat()
+            except (RedisError, OSError) as error:
+                self.doubt()
+                log.warning("the heartbeat was not refreshed", error=str(error))
+
+    async def wake_at(self, event: asyncio.Event) -> None:
+        """End a blocking claim when `event` is set: it returns None, where a cut connection could lose a reply."""
+        await event.wait()
+        with suppress(RedisError, OSError):
+            own = self._redis.get_connection_kwargs()["client_name"]
+            for client in await self._redis.client_list():
+                if client.get("name") == own and "b" in client.get("flags", ""):
+                    await self._redis.client_unblock(int(client["id"]))
+
+    async def finish(self) -> None:
+        """Hand back what is not settled, uncounted, and release the name; for an orderly end."""
+        lease = self.lease
+        await recover_all(self._redis, self.lane, lease.pod, lease.token, orderly=True)
+        await _release(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token])
+
+    def _go_on(self, lease: Lease) -> None:
+        self._lease = lease
+        for claims in (self, *self._side):
+            claims.forget_all()
+
+
+class SideClaims(Claims):
+    """The lane's side list: claimed, settled and fenced under the worker's heartbeat, recovered with its list."""
+
+    def __init__(self, worker: Worker, redis: Redis, side: SideList) -> None:
+        super().__init__(worker.lane, redis, side.home, side.prefix, keys.recoveries("side"))
+        self._worker = worker
+
+    @property
+    def lease(self) -> Lease:
+        """Return the worker's lease."""
+        return self._worker.lease
 
 
 async def recover_all(redis: Redis, lane: Lane, pod: str, heartbeat: str, *, orderly: bool = False) -> int:

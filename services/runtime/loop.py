@@ -1,7 +1,9 @@
 """One way to run a loop body again and again: progress noted, failures counted, backed off and told once."""
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ DEPENDENCY_ERRORS = (RedisError, OSError, psycopg.Error, PoolTimeout, TransientE
 log = get_logger(__name__)
 
 Body = Callable[[], Awaitable[bool]]
+Start = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 async def repeat(
@@ -26,16 +29,21 @@ async def repeat(
     *,
     idle: float,
     recover: Callable[[], Awaitable[None]] | None = None,
+    until: Callable[[], bool] = lambda: False,
+    vital: bool = False,
 ) -> None:
     """Run `body` until the process stops; it tells whether it did work, and pauses `idle` seconds when it did none.
+
+    A `vital` loop is the one that liveness and the heartbeat speak for: each of its passes is progress.
 
     A dependency's error costs a pause (0.1 s, doubled up to 5 s, with jitter) and a call of `recover` before the next
     pass. Any other error ends the loop, and with it the process: the supervisor starts it afresh.
     """
     delay, told = BACK_OFF_FIRST, ""
     recovery_due = False
-    while not process.stopping.is_set():
-        process.health.progressed()
+    while not (process.stopping.is_set() or until()):
+        if vital:
+            process.health.progressed()
         try:
             if recovery_due and recover is not None:
                 await recover()
@@ -56,3 +64,35 @@ async def repeat(
         delay, told = BACK_OFF_FIRST, ""
         if not worked:
             await process.pause(idle)
+
+
+async def persist(process: Process[Any, Any], name: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
+    """Try until one attempt succeeds, as `repeat` does; returns False when the process stops first."""
+    done = False
+
+    async def once() -> bool:
+        nonlocal done
+        await attempt()
+        done = True
+        return True
+
+    await repeat(process, name, once, idle=0, until=lambda: done, vital=True)
+    return done
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[Start]:
+    """Yield a function that starts `(name, coroutine)` beside the body; all are cancelled at its end.
+
+    A task that fails ends the body and the process: half a service is worse than a restart.
+    """
+    started: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+
+        def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            started.append(group.create_task(work, name=name))
+            return started[-1]
+
+        yield start
+        for task in started:
+            task.cancel()

@@ -7,7 +7,7 @@
 -- then: number of pushes, and for each: entry index (from 1), key index, 'L' (LPUSH) | 'R' (RPUSH) | delay in ms (ZADD,
 --       due on Redis's clock), payload
 -- then: number of pattern groups; when > 0: threshold, expiry (s), cap, and for each group: key index of its counter, of
---       its sample hash, of the alert queue, of the pending audit, template, sample, meta-alert, its audit row, number k
+--       its sample hash, of the alert queue, of the pending audit, template, sample, meta-alert (pushed to both), number k
 --       of entries, k entry indices
 -- Returns {status, found, meta-alerts pushed, {indices not found}}: status 0 when the heartbeat holds another token.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -44,7 +44,7 @@ for _ = 1, groups do
   wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
   wanted[KEYS[tonumber(ARGV[at + 2])]] = 'list'
   wanted[KEYS[tonumber(ARGV[at + 3])]] = 'list'
-  at = at + 9 + tonumber(ARGV[at + 8])
+  at = at + 8 + tonumber(ARGV[at + 7])
 end
 for key, kind in pairs(wanted) do
   local found = redis.call('TYPE', key).ok
@@ -121,7 +121,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now_ms())
 for _ = 1, groups do
   local counter, info = KEYS[tonumber(take())], KEYS[tonumber(take())]
   local alert_queue, pending = KEYS[tonumber(take())], KEYS[tonumber(take())]
-  local template, sample, meta_alert, meta_audit = take(), take(), take(), take()
+  local template, sample, meta = take(), take(), take()
   local hits = 0
   for _ = 1, tonumber(take()) do
     if is_found(tonumber(take())) then
@@ -143,8 +143,8 @@ for _ = 1, groups do
         redis.call('EXPIRE', info, expiry)
       end
       if reached >= threshold and reached - hits < threshold then
-        redis.call('LPUSH', alert_queue, meta_alert)
-        redis.call('LPUSH', pending, meta_audit)
+        redis.call('LPUSH', alert_queue, meta)
+        redis.call('LPUSH', pending, meta)
         metas = metas + 1
       end
     end

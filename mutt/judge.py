@@ -1,0 +1,106 @@
+"""Judges entries: what each event becomes, and the bytes that follow from it."""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from mutt.audit_row import pack_decision, pack_row
+from mutt.errors import EntryError
+from mutt.events import Envelope, LastError, QueuedEvent, decided_entry, decode_entry, iso
+from mutt.handling import Decision, Hosts, decide
+from mutt.ids import uuid7
+from mutt.matching import RuleBook
+from mutt.pairs import problem_of
+from mutt.rules import FORWARDED
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An event that was read and decided; `row` is its packed audit row."""
+
+    entry: bytes
+    event: QueuedEvent
+    decision: Decision
+    row: bytes
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether Moogsoft is owed an alert."""
+        return self.decision.handling in FORWARDED
+
+    def decided(self) -> bytes:
+        """Return the entry of the alert queue, or of the pending audit."""
+        decision = self.decision
+        return decided_entry(
+            self.entry,
+            handling=decision.handling,
+            team=decision.team,
+            rule_id=decision.rule_id,
+            rule_version=decision.rule_version,
+            environment=decision.environment,
+        )
+
+
+def judge(entry: bytes, book: RuleBook, hosts: Hosts, default_team: str) -> Judged:
+    """Read one entry and decide it; raises EntryError where no retry can make it readable."""
+    event = decode_entry(entry)
+    decision = _decide(event, book, hosts, default_team)
+    row = pack_row(
+        event,
+        pack_decision(decision.handling, decision.team, decision.rule_id, decision.rule_version, decision.environment),
+    )
+    return Judged(entry, event, decision, row)
+
+
+def undecodable(entry: bytes, error: EntryError, event_id: str, now: datetime) -> bytes:
+    """Return the dead letter of bytes that are no entry: kept as Base64 under a new id, with the reason."""
+    at = iso(now)
+    envelope = Envelope(event_id, at, last_error=LastError("undecodable", str(error), at), first_failed_at=at)
+    return _encode({"_mutt": envelope, "raw_base64": base64.b64encode(entry).decode()})
+
+
+def meta_alert(judged: Judged, threshold: int, now: datetime, random: bytes) -> bytes:
+    """Return the decided entry that tells of a pattern at its threshold; `random` is 10 bytes for its id."""
+    pattern = judged.decision.pattern
+    if pattern is None:
+        raise ValueError("only an unmatched event has a pattern")
+    event_id = uuid7(int(now.timestamp() * 1000), random)
+    at = iso(now)
+    event = {
+        "correlation_id": event_id,
+        "timestamp": at,
+        "hostname": judged.event.hostname,
+        "source": "mutt",
+        "message": f"{threshold} events that no rule matches: {pattern.template}",
+        "unhandled_pattern": pattern.hash,
+        "unhandled_sample_event_id": judged.event.envelope.event_id,
+    }
+    entry = _encode({"_mutt": Envelope(event_id, at, at), **event})
+    decision = judged.decision
+    return decided_entry(
+        entry,
+        handling="Ticket_only",
+        team=decision.team,
+        rule_id=None,
+        rule_version=None,
+        environment=decision.environment,
+    )
+
+
+def _decide(event: QueuedEvent, book: RuleBook, hosts: Hosts, default_team: str) -> Decision:
+    decision = decide(event.message, event.hostname, event.severity, event.trap_oid, book, hosts, default_team)
+    if decision.handling in FORWARDED:
+        return decision
+    problem = problem_of(event)
+    if problem is None:
+        return decision
+    # A clear that stayed here would leave its problem open in Moogsoft for ever.
+    for severity in problem.severities:
+        opened = decide(problem.message, event.hostname, severity, problem.trap_oid, book, hosts, default_team)
+        if opened.handling in FORWARDED:
+            return opened
+    return decision

@@ -1,0 +1,260 @@
+"""A batch's way through the alerter: claim, judge, audit, settle; the next is judged while this one commits."""
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from redis.exceptions import RedisError
+
+from mutt import keys
+from mutt.backpressure import Level, Pressure, pressure, to_shed
+from mutt.errors import EntryError
+from mutt.events import amend, failed, iso
+from mutt.ids import uuid7
+from mutt.judge import Judged, judge, meta_alert, undecodable
+from mutt.settings import AlerterSettings
+from services.alerter.audit import AuditTrail
+from services.alerter.caches import Caches
+from services.audit_logger import Refusal
+from services.dynamic_config import DynamicConfig
+from services.logging_utils import get_logger
+from services.protocol.actions import Actions, PatternGroup, PatternLimits
+from services.protocol.lane import FencedError
+from services.protocol.worker import Batch, Settled, Worker
+from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
+from services.runtime.depths import measure
+from services.runtime.instruments import AlerterInstruments
+from services.tracing_utils import span
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Work:
+    """A batch with what was made of it; indices are places in the batch."""
+
+    batch: Batch
+    judged: dict[int, Judged] = field(default_factory=dict)
+    dead: dict[int, bytes] = field(default_factory=dict)
+    shed: list[int] = field(default_factory=list)
+
+
+class Batches:
+    """Claims and judges in one loop, audits and settles in another; at most three batches are in memory."""
+
+    def __init__(
+        self,
+        process: Process[AlerterSettings, AlerterInstruments],
+        worker: Worker,
+        caches: Caches,
+        audit: AuditTrail,
+        config: DynamicConfig,
+    ) -> None:
+        self._process = process
+        self._settings = process.settings
+        self._names = process.settings.names
+        self._instruments = process.instruments
+        self._worker = worker
+        self._caches = caches
+        self._audit = audit
+        self._config = config
+        self._judged: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
+        self._pressure_keys = [self._names.alert_queue, keys.RETRY_MOOG, self._names.alerter_dlq]
+        self._level = Level.CALM
+
+    async def claim_once(self) -> bool:
+        """Claim a batch and judge it; returns False when nothing came (after the blocking wait)."""
+        if not self._caches.loaded.is_set():
+            # Without rules every event would be audited as unmatched.
+            await self._process.pause(0.1)
+            return True
+        most = self._settings.batch_size
+        if self._level is not Level.CALM:
+            now = self._judge_depths(list((await measure(self._process.redis, self._pressure_keys)).values()))
+            if now.level is Level.DEFER:
+                self._instruments.shed.labels("defer").inc()
+                await self._process.pause(self._config.integer("alerter_defer_sleep_ms") / 1000)
+                return True
+        batch = await self._worker.claim(most, self._pressure_keys, block=self._settings.brpoplpush_timeout)
+        if batch is None:
+            return True
+        with span("alerter.judge", events=len(batch.entries)):
+            work = await self._judge(batch)
+        await self._judged.put(work)
+        return True
+
+    async def settle_until_closed(self) -> None:
+        """Audit and settle what was judged, until `close`."""
+        while (work := await self._judged.get()) is not None:
+            await self._finish(work)
+
+    async def close(self) -> None:
+        """Let `settle_until_closed` return once it has settled what is judged already."""
+        await self._judged.put(None)
+
+    async def _judge(self, batch: Batch) -> Work:
+        work = Work(batch)
+        if batch.recoveries > self._settings.max_retries:
+            work.dead[0] = self._killer(batch.entries[0], batch.recoveries)
+            return work
+        depths = batch.depths
+        if not depths:
+            depths = list((await measure(self._process.redis, self._pressure_keys)).values())
+        book, hosts, team = self._caches.book, self._caches.hosts, self._settings.unhandled_default_team
+        for index, entry in enumerate(batch.entries):
+            try:
+                work.judged[index] = judge(entry, book, hosts, team)
+            except EntryError as error:
+                now = datetime.now(UTC)
+                event_id = uuid7(int(now.timestamp() * 1000), os.urandom(10))
+                work.dead[index] = undecodable(entry, error, event_id, now)
+                log.warning("an entry is not readable, it goes to the dead letters", problem=str(error), id=event_id)
+        self._shed(work, self._judge_depths(depths))
+        return work
+
+    def _judge_depths(self, depths: Sequence[int]) -> Pressure:
+        waiting, retries, dead = depths
+        config = self._config
+        warn, shed = config.integer("alerter_queue_warn_threshold"), config.integer("alerter_queue_shed_threshold")
+        mode = config.text("alerter_shed_mode")
+        answer = pressure(waiting + retries, warn, shed, mode=mode, dlq_depth=dead, dlq_max=self._settings.dlq_max)
+        if answer.level is not self._level:
+            say = log.warning if answer.must_warn else log.info
+            say("alert queue", level=str(answer.level), depth=waiting + retries, warn_at=warn, shed_at=shed, mode=mode)
+            self._level = answer.level
+        return answer
+
+    def _shed(self, work: Work, now: Pressure) -> None:
+        places = list(work.judged)
+        handlings = [judged.decision.handling for judged in work.judged.values()]
+        work.shed = [places[index] for index in to_shed(handlings, now.room)]
+
+    async def _finish(self, work: Work) -> None:
+        kept = {index: judged for index, judged in work.judged.items() if index not in set(work.shed)}
+        places = list(kept)
+        refusals = await self._audit.write([judged.row for judged in kept.values()]) if kept else []
+        refused = {places[refusal.index]: refusal for refusal in refusals or ()}
+        actions = self._actions(work, kept, refused, pending=refusals is None)
+        settled = await self._settle(work.batch, actions)
+        if settled is not None:
+            self._count(work, kept, refused, settled)
+
+    def _actions(self, work: Work, kept: dict[int, Judged], refused: dict[int, Refusal], *, pending: bool) -> Actions:
+        actions = Actions()
+        for index, letter in work.dead.items():
+            actions.push(index, self._names.alerter_dlq, letter)
+        for index in work.shed:
+            letter = amend(work.batch.entries[index], shedding_reason="the alert queue is full")
+            actions.push(index, self._names.alerter_dlq, letter)
+        groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for index, judged in kept.items():
+            if index in refused:
+                self._retry(actions, index, judged, refused[index])
+                continue
+            if judged.is_forwarded or pending:
+                decided = judged.decided()
+                if judged.is_forwarded:
+                    actions.push(index, self._names.alert_queue, decided)
+                if pending:
+                    actions.push(index, keys.AUDIT_PENDING, decided)
+            if judged.decision.pattern is not None:
+                groups[judged.decision.pattern.hash, judged.event.hostname].append(index)
+        if groups:
+            actions.limits = self._limits()
+            actions.groups = [self._group(kept, places) for places in groups.values()]
+        return actions
+
+    def _limits(self) -> PatternLimits:
+        settings = self._settings
+        return PatternLimits(
+            threshold=settings.unhandled_threshold,
+            expiry=settings.unhandled_expiry_seconds,
+            cap=settings.unhandled_max_patterns,
+            overflow_key=f"{self._names.unhandled}:overflow",
+            alert_queue=self._names.alert_queue,
+        )
+
+    def _group(self, kept: dict[int, Judged], places: list[int]) -> PatternGroup:
+        judged = kept[places[0]]
+        pattern = judged.decision.pattern
+        if pattern is None:
+            raise ValueError("only unmatched events are grouped by pattern")
+        meta = meta_alert(judged, self._settings.unhandled_threshold, datetime.now(UTC), os.urandom(10))
+        return PatternGroup(
+            counter_key=f"{self._names.unhandled}:{pattern.hash}",
+            info_key=f"{keys.UNHANDLED_INFO_PREFIX}:{pattern.hash}",
+            template=pattern.template,
+            sample=judged.event.message[:1024],
+            meta=meta,
+            entries=tuple(places),
+        )
+
+    def _retry(self, actions: Actions, index: int, judged: Judged, refusal: Refusal) -> None:
+        retries = judged.event.envelope.retry_count + 1
+        entry = failed(
+            judged.entry,
+            error_type=refusal.error.sqlstate,
+            message=str(refusal.error),
+            at=iso(datetime.now(UTC)),
+            retry_count=retries,
+        )
+        event_id = judged.event.envelope.event_id
+        if retries > self._settings.max_retries:
+            actions.push(index, self._names.alerter_dlq, entry)
+            log.error("PostgreSQL refuses an event, it goes to the dead letters", id=event_id, error=str(refusal.error))
+        else:
+            actions.push_first(index, self._names.ingest_queue, entry)
+            log.warning("PostgreSQL refuses an event, trying again", id=event_id, error=str(refusal.error))
+
+    def _killer(self, entry: bytes, recoveries: int) -> bytes:
+        message = f"recovered {recoveries} times from workers that died with it"
+        log.error("an entry was claimed by workers that died, it goes to the dead letters", recoveries=recoveries)
+        now = datetime.now(UTC)
+        try:
+            return failed(entry, error_type="recovered", message=message, at=iso(now), retry_count=recoveries)
+        except EntryError:
+            return undecodable(entry, EntryError(message), uuid7(int(now.timestamp() * 1000), os.urandom(10)), now)
+
+    async def _settle(self, batch: Batch, actions: Actions) -> Settled | None:
+        """Settle until Redis says what came of it; None when the batch is no longer this worker's."""
+        delay = BACK_OFF_FIRST
+        while True:
+            try:
+                with span("alerter.settle", events=len(batch.entries)):
+                    return await self._worker.settle(batch.lease, batch.entries, actions)
+            except FencedError as error:
+                log.warning("a batch was not settled", reason=str(error), events=len(batch.entries))
+                await self._beat()
+                return None
+            except (RedisError, OSError) as error:
+                # The reply may have been lost after the script ran: settling again then finds nothing and adds nothing.
+                log.warning("settling again", error=str(error), events=len(batch.entries))
+                self._worker.doubt()
+            self._process.health.progressed()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, BACK_OFF_MOST)
+
+    async def _beat(self) -> None:
+        try:
+            await self._worker.beat()
+        except (RedisError, OSError) as error:
+            log.warning("the heartbeat was not refreshed", error=str(error))
+
+    def _count(self, work: Work, kept: dict[int, Judged], refused: dict[int, Refusal], settled: Settled) -> None:
+        events = self._instruments.events
+        gone = settled.missing
+        alive = [index for index in kept if index not in refused and index not in gone]
+        unhandled = sum(1 for index in alive if kept[index].decision.pattern is not None)
+        events.labels("handled").inc(len(alive) - unhandled)
+        events.labels("unhandled").inc(unhandled)
+        events.labels("error").inc(sum(1 for index in refused if index not in gone))
+        events.labels("poison").inc(sum(1 for index in work.dead if index not in gone))
+        self._instruments.shed.labels("dlq").inc(sum(1 for index in work.shed if index not in gone))
+        self._instruments.meta_alerts.inc(settled.metas)
+        seconds = time.monotonic() - work.batch.claimed_at
+        for _ in range(settled.found):
+            self._instruments.latency.observe(seconds)

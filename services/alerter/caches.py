@@ -1,0 +1,100 @@
+"""What the alerter knows of rules, development hosts and teams, read from PostgreSQL and kept when that fails."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from mutt.errors import MisconfiguredError
+from mutt.handling import Hosts
+from mutt.matching import RuleBook
+from mutt.rules import Rule
+from services.logging_utils import get_logger
+from services.postgres_connector import Pool
+from services.runtime.health import Health
+from services.runtime.instruments import AlerterInstruments
+from services.runtime.loop import DEPENDENCY_ERRORS
+from services.schema import check_schema
+
+RETRY_SECONDS = 1.0
+
+_RULES = """
+SELECT id, match_string, trap_oid, syslog_severity, match_type, priority, prod_handling, dev_handling, team_assignment,
+       is_active, name, description, version
+FROM alert_rules WHERE is_active
+"""
+_HOSTS = "SELECT hostname FROM development_hosts"
+_TEAMS = "SELECT hostname, team_assignment FROM device_teams"
+
+log = get_logger(__name__)
+
+
+class Caches:
+    """The rule book and the hosts, replaced together; `loaded` is set by the first successful load."""
+
+    def __init__(self, pool: Pool, instruments: AlerterInstruments, health: Health, *, match_short: bool) -> None:
+        self.book = RuleBook(())
+        self.hosts = Hosts()
+        self.loaded = asyncio.Event()
+        self._pool = pool
+        self._instruments = instruments
+        self._health = health
+        self._match_short = match_short
+        self._wanted = asyncio.Event()
+
+    def want_reload(self) -> None:
+        """Ask for a reload as soon as possible."""
+        self._wanted.set()
+
+    async def keep_fresh(self, interval: float) -> bool:
+        """Wait for a wish or for `interval` seconds to pass, then reload; returns whether that succeeded."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), interval if self.loaded.is_set() else 0)
+        self._wanted.clear()
+        if await self.reload():
+            return True
+        await asyncio.sleep(RETRY_SECONDS)
+        self._wanted.set()
+        return False
+
+    async def reload(self) -> bool:
+        """Read everything again; a failure keeps what is held, counts, and shows in health."""
+        started = time.monotonic()
+        try:
+            rules, hosts = await self._read()
+            # Compiling thousands of rules takes a while: in a thread, and the old book serves until the new one stands.
+            book = await asyncio.to_thread(RuleBook, rules)
+        except (*DEPENDENCY_ERRORS, MisconfiguredError) as error:
+            self._instruments.reload_failures.inc()
+            problem = f"rules, hosts and teams were not reloaded: {type(error).__name__}: {str(error).strip()}"
+            if self._health.problems.get("cache") != problem:
+                log.warning("the caches were not reloaded, keeping what is held", error=problem)
+            self._health.problems["cache"] = problem
+            return False
+        self.book, self.hosts = book, hosts
+        self._health.problems.pop("cache", None)
+        self._show_refused(book)
+        self._instruments.rules.set(len(book))
+        self._instruments.dev_hosts.set(len(hosts.dev))
+        self._instruments.teams.set(len(hosts.teams))
+        if not self.loaded.is_set():
+            log.info("rules are loaded", rules=len(book), seconds=round(time.monotonic() - started, 3))
+        self.loaded.set()
+        return True
+
+    async def _read(self) -> tuple[list[Rule], Hosts]:
+        async with self._pool.connection() as connection:
+            await check_schema(connection)
+            # One snapshot: a rule and the host that it was made for are seen together or not at all.
+            await connection.set_read_only(True)
+            rules = [Rule(*row) for row in await (await connection.execute(_RULES)).fetchall()]
+            dev = [host for (host,) in await (await connection.execute(_HOSTS)).fetchall()]
+            teams: dict[str, str] = dict(await (await connection.execute(_TEAMS)).fetchall())
+        return rules, Hosts.of(dev, teams, match_short=self._match_short)
+
+    def _show_refused(self, book: RuleBook) -> None:
+        for verdict in book.refused:
+            log.error("a rule cannot be used and is left out", rule_id=verdict.rule.id, problem=verdict.reason)
+        if book.refused:
+            self._health.notes["rules_refused"] = ", ".join(str(verdict.rule.id) for verdict in book.refused)
+        else:
+            self._health.notes.pop("rules_refused", None)

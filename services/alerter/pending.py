@@ -1,0 +1,76 @@
+"""Brings the audit rows that waited in Redis into PostgreSQL once it is back."""
+
+from datetime import UTC, datetime
+
+from mutt import keys
+from mutt.audit_row import pack_decision, pack_row
+from mutt.errors import EntryError
+from mutt.events import LastError, amend, decode_decided, iso
+from services.alerter.audit import AuditTrail
+from services.audit_logger import write_bisecting
+from services.logging_utils import get_logger
+from services.postgres_connector import Pool
+from services.protocol.actions import Actions
+from services.protocol.worker import SideClaims
+
+CLAIM = 1000
+
+log = get_logger(__name__)
+
+
+class PendingAudit:
+    """Claims pending rows into a list of its own; a row that PostgreSQL refuses goes to poison, never back as event."""
+
+    def __init__(self, claims: SideClaims, pool: Pool, audit: AuditTrail) -> None:
+        self._claims = claims
+        self._pool = pool
+        self._audit = audit
+
+    async def drain_once(self) -> bool:
+        """Write one batch of pending rows; returns whether there was one. Raises DatabaseAwayError, RedisError."""
+        if self._audit.is_away:
+            return False
+        batch = await self._claims.claim(CLAIM)
+        if batch is None:
+            return False
+        actions = Actions()
+        rows: list[bytes] = []
+        places: list[int] = []
+        for index, entry in enumerate(batch.entries):
+            try:
+                rows.append(_row(entry))
+                places.append(index)
+            except EntryError as error:
+                self._poison(actions, index, entry, "undecodable", str(error))
+        try:
+            refusals = await write_bisecting(self._pool, rows)
+        except BaseException:
+            self._claims.forget(batch.entries)
+            self._claims.doubt()
+            raise
+        for refusal in refusals:
+            index = places[refusal.index]
+            self._poison(actions, index, batch.entries[index], refusal.error.sqlstate, str(refusal.error))
+        try:
+            await self._claims.settle(batch.lease, batch.entries, actions)
+        except BaseException:
+            self._claims.forget(batch.entries)
+            self._claims.doubt()
+            raise
+        log.info("audit rows that waited in Redis are written", rows=len(rows) - len(refusals))
+        return True
+
+    def _poison(self, actions: Actions, index: int, entry: bytes, kind: str, message: str) -> None:
+        # Its alert has gone already: back in the queue it would go a second time.
+        last_error = LastError(kind, message, iso(datetime.now(UTC)))
+        log.error("an audit row that waited in Redis is refused, it goes to poison", problem=message)
+        try:
+            actions.push(index, keys.POISON, amend(entry, kind="audit", last_error=last_error))
+        except EntryError:
+            actions.push(index, keys.POISON, entry)
+
+
+def _row(entry: bytes) -> bytes:
+    decided = decode_decided(entry)
+    decision = pack_decision(decided.handling, decided.team, decided.rule_id, decided.rule_version, decided.environment)
+    return pack_row(decided.event, decision)
