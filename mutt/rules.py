@@ -1,11 +1,12 @@
 """What a rule is, and what makes one valid."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from mutt.checks import Check, boolean, check_fields, choice, shown, text, whole
 from mutt.errors import RuleError
 from mutt.regexes import refusal
 
@@ -17,7 +18,6 @@ TRAP_OID_MAX = 512
 NAME_MAX = 200
 DESCRIPTION_MAX = 4000
 TEAM_MAX = 100
-SHOWN_MAX = 80
 
 OID_PATTERN = re.compile(r"\.?[0-9]+(?:\.[0-9]+)*")
 
@@ -88,17 +88,7 @@ def validate_rule(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Absent and null are the same, so a merged rule is validated as a whole. Unknown fields are refused.
     """
-    details = {
-        field: f"unknown field; a rule has {', '.join(FIELDS)}"
-        for field in values
-        if field not in FIELDS and field not in READ_ONLY
-    }
-    valid: dict[str, Any] = {}
-    for field, check in FIELDS.items():
-        try:
-            valid[field] = check(values.get(field))
-        except (TypeError, ValueError) as error:
-            details[field] = str(error)
+    valid, details = check_fields(values, FIELDS, READ_ONLY)
     if not {"match_type", "match_string", "trap_oid", "syslog_severity"} & details.keys():
         lack = missing_condition(
             valid["match_type"], valid["match_string"], valid["trap_oid"], valid["syslog_severity"]
@@ -114,83 +104,25 @@ def validate_rule(values: Mapping[str, Any]) -> dict[str, Any]:
     return valid
 
 
-def _text(most: int, *, required: bool = False) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        if value is None and not required:
-            return None
-        if not isinstance(value, str):
-            raise TypeError("a string is required" if required else "a string or null is required")
-        if not value.strip() and required:
-            raise ValueError("must not be empty")
-        if not value:
-            raise ValueError("must not be empty; use null for none")
-        if len(value) > most:
-            raise ValueError(f"has {len(value)} characters; at most {most} are allowed")
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must not hold NUL or lone surrogate characters")
-        return value.strip() if required else value
-
-    return check
-
-
-def _choice(choices: tuple[StrEnum, ...]) -> Callable[[Any], str]:
-    allowed = ", ".join(choices)
-
-    def check(value: Any) -> str:
-        if value is None:
-            raise ValueError(f"is required; allowed are {allowed}")
-        if not isinstance(value, str) or value not in {str(choice) for choice in choices}:
-            raise ValueError(f"{_shown(value)} is not allowed; allowed are {allowed}")
-        return value
-
-    return check
-
-
-def _whole(low: int, high: int, *, required: bool = False) -> Callable[[Any], int | None]:
-    def check(value: Any) -> int | None:
-        if value is None:
-            if required:
-                raise ValueError(f"is required; a whole number from {low} to {high}")
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            null = "" if required else ", or null"
-            raise ValueError(f"{_shown(value)} is not allowed; a whole number from {low} to {high}{null}")
-        return value
-
-    return check
-
-
 def _oid(value: Any) -> str | None:
-    text = _text(TRAP_OID_MAX)(value)
-    if text is not None and not OID_PATTERN.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not an OID; numbers joined by dots, such as 1.3.6.1.4.1.9")
-    return text
+    oid: str | None = text(TRAP_OID_MAX)(value)
+    if oid is not None and not OID_PATTERN.fullmatch(oid):
+        raise ValueError(f"{shown(oid)} is not an OID; numbers joined by dots, such as 1.3.6.1.4.1.9")
+    return oid
 
 
-def _boolean(value: Any) -> bool:
-    if value is None:
-        return True
-    if not isinstance(value, bool):
-        raise TypeError(f"{_shown(value)} is not allowed; true or false (absent means true)")
-    return value
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:SHOWN_MAX]
-
-
-FIELDS: dict[str, Callable[[Any], Any]] = {
-    "name": _text(NAME_MAX),
-    "description": _text(DESCRIPTION_MAX),
-    "match_string": _text(MATCH_STRING_MAX),
+FIELDS: dict[str, Check] = {
+    "name": text(NAME_MAX),
+    "description": text(DESCRIPTION_MAX),
+    "match_string": text(MATCH_STRING_MAX),
     "trap_oid": _oid,
-    "syslog_severity": _whole(SEVERITY_LOW, SEVERITY_HIGH),
-    "match_type": _choice(tuple(MatchType)),
-    "priority": _whole(PRIORITY_LOW, PRIORITY_HIGH, required=True),
-    "prod_handling": _choice(PROD_HANDLINGS),
-    "dev_handling": _choice(DEV_HANDLINGS),
-    "team_assignment": _text(TEAM_MAX, required=True),
-    "is_active": _boolean,
+    "syslog_severity": whole(SEVERITY_LOW, SEVERITY_HIGH),
+    "match_type": choice(tuple(MatchType)),
+    "priority": whole(PRIORITY_LOW, PRIORITY_HIGH, required=True),
+    "prod_handling": choice(PROD_HANDLINGS),
+    "dev_handling": choice(DEV_HANDLINGS),
+    "team_assignment": text(TEAM_MAX, required=True),
+    "is_active": boolean,
 }
 # What a reader of the API sends back with a rule that it read; the database sets them.
 READ_ONLY = frozenset({"id", "version", "created_at", "updated_at"})

@@ -71,7 +71,7 @@ def test_what_the_database_sets_is_ignored_so_that_a_rule_that_was_read_can_be_s
         ("trap_oid", "1.3.x", "'1.3.x' is not an OID; numbers joined by dots, such as 1.3.6.1.4.1.9"),
         ("trap_oid", "1..3", "is not an OID"),
         ("is_active", "yes", "true or false"),
-        ("colour", "red", "unknown field; a rule has name, description, match_string"),
+        ("colour", "red", "unknown field; known are name, description, match_string"),
     ],
 )
 def test_what_is_said_of_a_wrong_field(field: str, value: Any, said: str) -> None:
