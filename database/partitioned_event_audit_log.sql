@@ -69,7 +69,7 @@ REVOKE ALL ON FUNCTION mutt_attach_month(regclass, date) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION create_monthly_partition(month date) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
-SET lock_timeout = '5s'
+SET lock_timeout = '2s'
 SET timezone = 'UTC'
 AS $$
 DECLARE

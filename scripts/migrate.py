@@ -4,16 +4,14 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
-from mutt.errors import MuttError, SettingsError
-from mutt.settings import DatabaseSettings
-from mutt.variables import read
+from mutt.errors import MuttError
+from scripts.connections import DATABASE_HELP, database_url
 
 DATABASE = Path(__file__).resolve().parent.parent / "database"
 BASE = ("mutt_schema_v2.1.sql", "config_audit_schema.sql", "partitioned_event_audit_log.sql")
@@ -43,19 +41,22 @@ def steps(database: Path = DATABASE) -> list[Step]:
     for path in sorted((database / "migrations").glob("*.sql")):
         match = STEP_NAME.fullmatch(path.name)
         if not match or int(match[1]) != found[-1].version + 1:
-            raise MigrationError(
-                f"{path}: the step after {found[-1]} has to be {found[-1].version + 1:04d}_name.sql"
-            )
+            raise MigrationError(f"{path}: the step after {found[-1]} has to be {found[-1].version + 1:04d}_name.sql")
         found.append(Step(int(match[1]), match[2], (path,)))
     return found
 
 
 def migrate(dsn: str, database: Path = DATABASE) -> list[str]:
     """Apply the steps that the database lacks and return their names; any number may run at once."""
+    known = steps(database)
     try:
-        with psycopg.connect(dsn, autocommit=True, application_name="mutt-migrate") as connection:
+        connection = psycopg.connect(dsn, autocommit=True, application_name="mutt-migrate")
+    except psycopg.Error as error:
+        raise MigrationError(f"PostgreSQL cannot be reached: {str(error).strip()}") from error
+    try:
+        with connection:
             _check_server(connection)
-            return [str(step) for step in steps(database) if _apply(connection, step)]
+            return [str(step) for step in known if _apply(connection, step)]
     except psycopg.Error as error:
         raise MigrationError(f"{type(error).__name__}: {error}".strip()) from error
 
@@ -106,33 +107,13 @@ def _run_file(connection: psycopg.Connection, step: Step, path: Path) -> None:
     except psycopg.Error as error:
         position = int(error.diag.statement_position or 0)
         line = f", line {text.decode().count(chr(10), 0, position) + 1}" if position else ""
-        raise MigrationError(
-            f"step {step} was rolled back: {path.name}{line}: {str(error).strip()}"
-        ) from error
-
-
-def database_url(given: str | None, environ: Mapping[str, str]) -> str:
-    """Return the connection string: the one given, else DATABASE_URL, else one made of the DB_ variables."""
-    if given or environ.get("DATABASE_URL"):
-        return given or environ["DATABASE_URL"]
-    settings = read(DatabaseSettings, environ)
-    return make_conninfo(
-        host=settings.host,
-        port=settings.port,
-        dbname=settings.name,
-        user=settings.user,
-        password=environ.get("DB_PASS_CURRENT"),
-        sslmode="verify-full" if settings.tls_enabled else "disable",
-        sslrootcert=(settings.tls_ca_cert_path or "system") if settings.tls_enabled else None,
-    )
+        raise MigrationError(f"step {step} was rolled back: {path.name}{line}: {str(error).strip()}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 is success, 1 a database that could not be brought to the current version."""
     parser = argparse.ArgumentParser(prog="migrate.py", description=__doc__)
-    parser.add_argument(
-        "--database-url", help="libpq URL of the database, as its owner (default: DATABASE_URL, DB_*)"
-    )
+    parser.add_argument("--database-url", help=DATABASE_HELP)
     parser.add_argument("--list", action="store_true", help="only list the steps that this release knows")
     options = parser.parse_args(arguments)
     try:
@@ -140,12 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(*steps(), sep="\n")
             return 0
         applied = migrate(database_url(options.database_url, os.environ))
-    except (MigrationError, SettingsError) as error:
+    except MuttError as error:
         print(f"migrate.py: {error}", file=sys.stderr)
         return 1
-    print(*(f"applied {name}" for name in applied), sep="\n") if applied else print(
-        "nothing to do: the schema is current"
-    )
+    print(*([f"applied {name}" for name in applied] or ["nothing to do: the schema is current"]), sep="\n")
     return 0
 
 

@@ -1,0 +1,31 @@
+"""How the scripts find servers: an address on the command line, else the services' own variables and secrets."""
+
+import asyncio
+from collections.abc import Mapping
+
+from psycopg.conninfo import make_conninfo
+
+from mutt.settings import DatabaseSettings, LogSettings, VaultSettings
+from mutt.variables import read
+from services.logging_utils import configure
+from services.postgres_connector import connection_options
+from services.runtime.secrets import SecretSource, open_secrets
+
+DATABASE_HELP = "PostgreSQL as a postgresql:// URL (default: DATABASE_URL, else the DB_ variables of the services)"
+
+
+def database_url(given: str | None, environ: Mapping[str, str]) -> str:
+    """Return a libpq connection string; raises MuttError that names the setting at fault."""
+    url = given or environ.get("DATABASE_URL")
+    if url:
+        return url
+    secrets = asyncio.run(script_secrets(environ))
+    options = connection_options(read(DatabaseSettings, environ), secrets)
+    del options["options"]  # a service's statements have to be short, a new index on a year of events may not be
+    return make_conninfo(**options)
+
+
+async def script_secrets(environ: Mapping[str, str]) -> SecretSource:
+    """Return the secrets as the services read them; logs go to stderr and say only what is wrong."""
+    configure(LogSettings(level="WARNING"), "script")
+    return await open_secrets(read(VaultSettings, environ), environ)
