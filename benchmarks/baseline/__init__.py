@@ -1,0 +1,1 @@
+"""The plain stack that MUTT is measured against: Flask, gunicorn, LPUSH, a loop over the rules, INSERT."""
