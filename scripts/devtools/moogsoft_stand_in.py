@@ -3,6 +3,7 @@
     POST /events    one alert, or {"events": [...]}; the bearer token or X-API-KEY must be MOOG_API_KEY when that is set
     GET  /stats     {"count": alerts received, "distinct": different ids, "doubled": ids seen more than once, ...}
     GET  /alerts    every alert received, oldest first; ?external_id=ID gives only that one's deliveries
+    GET  /ids       {"external_id": how often it was received, ...}
     POST /behave    {"slow": seconds} {"status": 503, "retry_after": 5} {"hang": true} {"refuse": true}, each with
                     "times": n for only the next n requests; {"reset": true} or {} behaves again
     DELETE /alerts  forgets what was received
@@ -82,6 +83,10 @@ class StandIn:
         """Answer GET /alerts."""
         wanted = request.query.get("external_id")
         return web.json_response([a for a in self._alerts if wanted is None or alert_id(a) == wanted])
+
+    async def ids(self, _: web.Request) -> web.Response:
+        """Answer GET /ids."""
+        return web.json_response(self._deliveries)
 
     async def forget(self, _: web.Request) -> web.Response:
         """Answer DELETE /alerts."""
@@ -178,6 +183,7 @@ def application(stand_in: StandIn) -> web.Application:
     app.router.add_post("/events", stand_in.take)
     app.router.add_get("/stats", stand_in.stats)
     app.router.add_get("/alerts", stand_in.alerts)
+    app.router.add_get("/ids", stand_in.ids)
     app.router.add_delete("/alerts", stand_in.forget)
     app.router.add_post("/behave", stand_in.behave)
     app.router.add_get("/health", stand_in.health)

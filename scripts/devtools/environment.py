@@ -1,0 +1,46 @@
+"""The environment that the supervisor gives to a service."""
+
+import os
+
+from mutt.settings import SERVICES as SETTINGS
+from mutt.variables import variables
+from scripts.devtools.instance import STAND_IN, Instance
+from scripts.devtools.services import (
+    HOST,
+    TREE,
+    Service,
+    database_environment,
+    port_environment,
+    redis_environment,
+)
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
+SECRETS = ("INGEST_API_KEY", "WEBUI_API_KEY", "MOOG_API_KEY", "REDIS_PASS_CURRENT", "DB_PASS_CURRENT")
+
+
+def plain_environment() -> dict[str, str]:
+    """Return what any child process is given of this one's environment, and the tree's path."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "PYTHONPATH": str(TREE), "PYTHONUNBUFFERED": "1"}
+
+
+def service_environment(instance: Instance, service: Service) -> dict[str, str]:
+    """Return the whole environment of a service: ours, and those of its own variables that the user has set.
+
+    Not Vault's: here the secrets come from files of the data folder.
+    """
+    known = {variable.name for variable, _ in variables(SETTINGS[service.name])}
+    wished = {name: value for name, value in os.environ.items() if name in known and not name.startswith("VAULT_")}
+    servers = {**redis_environment(instance.redis_url), **database_environment(instance.database_url)}
+    return {
+        **plain_environment(),
+        "DYNAMIC_CONFIG_ENABLED": "true",
+        **wished,
+        **{name: value for name, value in servers.items() if name not in SECRETS},
+        **port_environment(service, instance.ports(service.name)),
+        **{f"{name}_FILE": str(instance.secret_file(name)) for name in SECRETS},
+        "MUTT_BIND_HOST": HOST,
+        "MOOG_WEBHOOK_URL": f"{instance.http_url(STAND_IN)}/events",
+        "WEBUI_INSECURE_COOKIES": "true",
+        "POD_NAME": f"dev-{service.name}",  # stable, so that a restarted service takes over its claims at once
+    }
