@@ -150,6 +150,30 @@ class IngestorSettings(CommonSettings):
         ("timestamp", "message", "hostname"),
         "Required fields for events, by comma",
     )
+    max_body_bytes: int = var(
+        "INGEST_MAX_BODY_BYTES", 16_777_216, "Largest body, packed or unpacked", low=1024, high=1_073_741_824
+    )
+    max_records: int = var("INGEST_MAX_RECORDS", 50_000, "Most records in one body", low=1, high=500_000)
+    max_event_bytes: int = var("INGEST_MAX_EVENT_BYTES", 65_536, "Largest event", low=256, high=16_777_216)
+    max_json_depth: int = var("INGEST_MAX_JSON_DEPTH", 32, "Most levels of an event's JSON", low=1, high=200)
+    body_timeout: float = var("INGEST_BODY_TIMEOUT", 30.0, "Seconds to read a request", low=0.1, high=3600)
+    keep_alive: int = var(
+        "INGEST_KEEP_ALIVE", 75, "Seconds that a sender's idle connection stays open", low=1, high=86_400
+    )
+    max_in_flight_bytes: int = var(
+        "INGEST_MAX_IN_FLIGHT_BYTES",
+        268_435_456,
+        "Bytes of bodies held at once, past which new ones get 503",
+        low=1024,
+        high=1_099_511_627_776,
+    )
+    max_memory_percent: int = var(
+        "INGEST_MAX_MEMORY_PERCENT",
+        75,
+        "Share of Redis's maxmemory past which events get 503 (percent; 0: do not look)",
+        low=0,
+        high=100,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +300,12 @@ class WebUiSettings(CommonSettings):
     metrics_cache_ttl: int = var("METRICS_CACHE_TTL", 5, "Metrics cache TTL (seconds)", low=1, high=3600)
     audit_log_page_size: int = var("AUDIT_LOG_PAGE_SIZE", 50, "Default pagination size", low=1, high=200)
     prometheus_url: str = var("PROMETHEUS_URL", "http://localhost:9090", "Prometheus base URL (for SLOs)")
+    insecure_cookies: bool = var(
+        "WEBUI_INSECURE_COOKIES", False, "Let the session's cookie pass over plain http (a developer's machine only)"
+    )
+    trusted_proxies: tuple[str, ...] = var(
+        "TRUSTED_PROXIES", (), "Addresses or networks whose X-Forwarded-* headers count, by comma"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +323,16 @@ class RemediationSettings(CommonSettings):
     scan_interval: float = var("REMEDIATION_SCAN_INTERVAL", 60.0, "DLQ scan interval (seconds)", low=0.1, high=86_400)
     max_retries: int = var("REMEDIATION_MAX_RETRIES", 3, "Max replay attempts", low=0, high=1000)
     backoff_base: float = var("REMEDIATION_BACKOFF_BASE", 60.0, "Initial backoff (seconds)", low=0, high=86_400)
+    lease_seconds: float = var(
+        "REMEDIATION_LEASE_SECONDS",
+        30.0,
+        "Lifetime of the one working instance's lease; another takes over when it was not refreshed",
+        low=1,
+        high=120,
+    )
+    max_ingest_queue_size: int = var(
+        "MAX_INGEST_QUEUE_SIZE", 1_000_000, "Queue cap, half of which closes the way back", low=1, high=1_000_000_000
+    )
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
 
 

@@ -1,0 +1,79 @@
+"""The remediation service: brings dead letters back when there is room, and gives up on what fails again and again."""
+
+from services.runtime import signals
+
+signals.hold_hangup()
+
+# ruff: noqa: E402  (a SIGHUP during the imports below would end the process)
+import asyncio
+import contextlib
+import secrets as random_source
+
+from redis.exceptions import RedisError
+
+from mutt import keys
+from mutt.settings import RemediationSettings
+from services.remediation.lease import Lease
+from services.remediation.scan import Scanner
+from services.runtime.app import Process, run
+from services.runtime.depths import DepthSampler, measure
+from services.runtime.instruments import RemediationInstruments
+from services.runtime.loop import repeat
+from services.runtime.ops_server import serve_ops
+
+
+async def main(process: Process[RemediationSettings, RemediationInstruments]) -> None:
+    """Hold or await the lease, and scan while it is held."""
+    settings, redis, health = process.settings, process.redis, process.health
+    dead = [settings.names.alerter_dlq, settings.names.moog_dlq]
+
+    async def depth() -> int:
+        return sum((await measure(redis, dead)).values())
+
+    health.measure_depth(depth)
+    ports = [
+        (settings.metrics_port, "METRICS_PORT_REMEDIATION"),
+        (settings.health_port, "HEALTH_PORT_REMEDIATION"),
+    ]
+    pod = settings.pod_name or f"remediation-{random_source.token_hex(4)}"
+    lease = Lease(redis, pod, settings.lease_seconds, health)
+    sampler = DepthSampler(redis, process.instruments, {process.instruments.poison_depth: lambda: (keys.POISON,)})
+    async with serve_ops(health, process.instruments.registry, settings.bind_host, ports):
+        await process.wait_for_redis()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                sampling = tasks.create_task(sampler.run(), name="depths")
+                await work(process, lease, Scanner(redis, settings, lease, process.instruments))
+                await _end(sampling)
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await lease.release()
+
+
+async def work(process: Process[RemediationSettings, RemediationInstruments], lease: Lease, scanner: Scanner) -> None:
+    """Keep the lease and scan, each at its own pace, until the process stops."""
+
+    async def keep() -> bool:
+        await lease.keep()
+        return False
+
+    async def scan() -> bool:
+        if await lease.keep():
+            await scanner.scan(process.stopping)
+        return False
+
+    settings = process.settings
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(repeat(process, "lease", keep, idle=settings.lease_seconds / 3, vital=True))
+        tasks.create_task(repeat(process, "scan", scan, idle=settings.scan_interval))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    # Asked more than once, since the Redis client swallows a cancellation that comes while it connects.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.2)
+
+
+if __name__ == "__main__":
+    run("remediation", RemediationSettings, RemediationInstruments, main)
