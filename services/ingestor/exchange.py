@@ -1,0 +1,221 @@
+"""One request of the ingest route, from its headers to its reply; it takes the place of uvicorn's cycle."""
+
+import asyncio
+import time
+from typing import Protocol
+
+from mutt.intake import Taken
+from mutt.records import RecordError
+from services.ingestor import replies
+from services.ingestor.commit import Refusal
+from services.ingestor.door import Door
+from services.logging_utils import get_logger
+
+INLINE_BYTES = 256 * 1024  # larger bodies are read in a thread: they would hold up everybody else's
+DRAIN_BYTES = 1024 * 1024  # of a refused body: past this the connection is given up instead
+STATUS_OF = {"json": 400, "validation": 400, "too_large": 413}
+
+log = get_logger(__name__)
+
+
+class Connection(Protocol):
+    """What an exchange asks of its connection."""
+
+    def send(self, data: bytes) -> None:
+        """Write, unless the sender has gone."""
+
+    def date(self) -> bytes:
+        """Return the Date header line."""
+
+    def finished(self, *, close: bool) -> None:
+        """Go on with the connection's next request, or close it."""
+
+
+class _Nobody:
+    """In the place of the event that wakes an ASGI application, of which there is none here."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+NOBODY = _Nobody()
+
+
+class Exchange:
+    """A request; uvicorn's protocol reads `response_complete`, `disconnected`, `message_event`, sets `keep_alive`."""
+
+    message_event = NOBODY
+
+    def __init__(
+        self, door: Door, connection: Connection, headers: dict[bytes, bytes], began: float, *, deprecated: bool
+    ) -> None:
+        self.single = True
+        self.entries: list[bytes] = []
+        self.quarantine: list[bytes] = []
+        self.size = 0
+        self.keep_alive = True
+        self.response_complete = False
+        self.disconnected = False
+        self.waits_for_continue = False
+        self._door = door
+        self._connection = connection
+        self._headers = headers
+        self._began = began
+        self._deprecated = deprecated
+        self._parts: list[bytes] = []
+        self._complete = False
+        self._started = False
+        self._taken: Taken | None = None
+        self._refusal = door.check_headers(headers)
+
+    def start(self) -> None:
+        """Begin to answer: every earlier request of the connection has its reply."""
+        self._started = True
+        if self._refusal is not None:
+            self.refused(self._refusal)
+        elif self._complete:
+            self._read()
+        elif self.waits_for_continue:
+            self._connection.send(replies.CONTINUE)
+            self.waits_for_continue = False
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self._refusal is not None:
+            return
+        self.size += len(data)
+        problem = self._door.hold(len(data))
+        if problem is None and self.size > self._door.settings.max_body_bytes:
+            problem = self._door.too_large()
+        if problem is not None:
+            self.give_up(problem)
+        else:
+            self._parts.append(data)
+
+    def end(self) -> None:
+        """Note that the body is complete."""
+        self._complete = True
+        if self.response_complete:
+            self._connection.finished(close=not self.keep_alive)
+        elif self._started and self._refusal is None:
+            self._read()
+
+    def give_up(self, refusal: Refusal) -> None:
+        """Refuse the request while its body arrives; the rest of the body is thrown away."""
+        self._refusal = refusal
+        self._release()
+        if self._started and not self.response_complete:
+            self.refused(refusal)
+
+    def abandon(self, refusal: Refusal) -> None:
+        """Refuse the request without waiting for the rest of its body any longer."""
+        self.keep_alive = False
+        self._complete = True
+        self.give_up(refusal)
+
+    def disconnect(self) -> None:
+        """Note that the sender has gone; what was pushed stays pushed."""
+        self.disconnected = True
+        if not self._complete:
+            self._release()
+
+    def taken(self, depth: int) -> None:
+        """Reply that Redis has what was sent; `depth` is the queue's."""
+        taken = self._taken
+        assert taken is not None  # noqa: S101  (only what was read is pushed)
+        if taken.single:
+            body = replies.queued_event(taken.accepted[0], depth)
+        else:
+            if taken.rejected:
+                self._door.outcomes.failed("validation", len(taken.rejected), self._door.clock.now())
+            body = replies.queued_batch(len(taken.accepted), taken.rejected, depth)
+        self._reply(200, body)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Reply that nothing was taken, and count each event of the request."""
+        taken = self._taken
+        events = 1 if taken is None else max(1, len(taken.accepted) + len(taken.rejected))
+        self._refuse(refusal, events)
+
+    def _refuse(self, refusal: Refusal, events: int) -> None:
+        self._door.outcomes.failed(refusal.reason, events, self._door.clock.now())
+        taken = self._taken
+        single = taken is not None and taken.single
+        correlation_id = (
+            taken.accepted[0].correlation_id if taken and single else self._door.correlation_id(self._headers)
+        )
+        body = replies.error(refusal.message, correlation_id, **refusal.details)
+        self._reply(refusal.status, body, refusal.retry_after)
+
+    def _reply(self, status: int, body: bytes, retry_after: int | None = None) -> None:
+        self._release()
+        self.response_complete = True
+        if not self._complete and self._rest_is_large():
+            self.keep_alive = False
+        connection = self._connection
+        connection.send(
+            replies.response(
+                status,
+                body,
+                connection.date(),
+                deprecated=self._deprecated,
+                close=not self.keep_alive,
+                retry_after=retry_after,
+            )
+        )
+        self._door.latency.observe(time.perf_counter() - self._began)
+        if self._complete or self.waits_for_continue:
+            connection.finished(close=not self.keep_alive)
+
+    def _rest_is_large(self) -> bool:
+        length = self._headers.get(b"content-length", b"")
+        return self.waits_for_continue or not length.isdigit() or int(length) > DRAIN_BYTES
+
+    def _release(self) -> None:
+        self._door.in_flight -= self.size
+        self.size = 0
+        self._parts = []
+
+    def _read(self) -> None:
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        if len(body) <= INLINE_BYTES and b"content-encoding" not in self._headers:
+            try:
+                taken = self._intake(body)
+            except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
+                self._unread(error)
+            else:
+                self._push(taken)
+            return
+        reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
+        reading.add_done_callback(self._was_read)
+
+    def _intake(self, body: bytes) -> Taken:
+        headers = self._headers
+        return self._door.intake.read(
+            body,
+            headers.get(b"content-encoding", b"").decode("latin-1"),
+            headers.get(b"content-type", b"").decode("latin-1"),
+            self._door.receipt(headers),
+        )
+
+    def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
+        error = reading.exception()
+        if error is None:
+            self._push(reading.result())
+        else:
+            self._unread(error)
+
+    def _unread(self, error: BaseException) -> None:
+        if isinstance(error, RecordError):
+            self._refuse(Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {}), error.records)
+            return
+        log.error("a request failed within the ingestor", exc_info=error)
+        self._refuse(Refusal(500, "internal", "internal error; the log says more", None, {}), 1)
+
+    def _push(self, taken: Taken) -> None:
+        self._taken = taken
+        self.single = taken.single
+        self.entries = [event.entry for event in taken.accepted]
+        self.quarantine = [item.quarantine for item in taken.rejected]
+        self._door.commit.submit(self)

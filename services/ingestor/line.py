@@ -1,0 +1,79 @@
+"""One connection to Redis for one caller: scripts with many arguments, and WAIT on the connection that wrote."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from mutt.settings import RedisSettings
+from services.protocol.script import Script
+
+WAIT_SHARE = 0.8  # of the timeout of a reply: what WAIT may use of it
+
+
+class Line:
+    """Taken from the client's pool at the first call, and again after each failure; not for two calls at once."""
+
+    def __init__(self, redis: Redis, settings: RedisSettings) -> None:
+        self._pool: Any = redis.connection_pool  # (the client types its pool's methods in part)
+        self._settings = settings
+        self._connection: AbstractConnection | None = None
+
+    async def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
+        """Run a script, and wait for the replicas that the settings ask for; returns the script's list.
+
+        Raises RedisError or OSError; unless it is a ResponseError, whether the script ran is unknown.
+        """
+        try:
+            return await self._run("EVALSHA", script.digest, names, arguments)
+        except NoScriptError:
+            # Refused before it ran, so that running it now is no repetition.
+            return await self._run("EVAL", script.source, names, arguments)
+
+    async def drop(self) -> None:
+        """Close the connection; the next call takes another."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+    async def _run(
+        self, command: str, script: str | bytes, names: Sequence[str], arguments: Sequence[Any]
+    ) -> list[Any]:
+        replicas = self._settings.wait_replicas
+        packed = [_pack(command, script, len(names), *names, *arguments)]
+        if replicas:
+            packed.append(_pack("WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000)))
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()
+        try:
+            replies = await self._converse(self._connection, packed)
+        except BaseException:
+            # What of the command has reached Redis is unknown, and so is which reply would come next.
+            await self.drop()
+            raise
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        if replicas and replies[1] < replicas:
+            raise RedisError(f"{replies[1]} of {replicas} replicas (REDIS_WAIT_REPLICAS) have the push in time")
+        return list(replies[0])
+
+    async def _converse(self, connection: AbstractConnection, packed: list[bytes]) -> list[Any]:
+        await connection.send_packed_command(packed)
+        replies: list[Any] = []
+        for _ in packed:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)  # an answer like any other: the connection is in step
+        return replies
+
+
+def _pack(*arguments: Any) -> bytes:
+    # hiredis packs a thousand arguments in the time that the client's own loop takes for a few.
+    packed: bytes = hiredis.pack_command(arguments)
+    return packed

@@ -1,0 +1,45 @@
+"""What became of the events: Prometheus counters at once, the hourly SLO counters whenever Redis can take them."""
+
+from collections import Counter
+from datetime import datetime
+
+from redis.asyncio import Redis
+
+from mutt import keys
+from services.runtime.instruments import INGEST_REASONS, IngestorInstruments
+
+COMPONENT = "ingestor"
+# What the sender got wrong; counted apart as well, since no operator of this service can mend it.
+SENDER_REASONS = frozenset({"auth", "json", "validation"})
+
+
+class Outcomes:
+    """Counts events; failures wait in memory until `flush` adds them to Redis (successes go with their push)."""
+
+    def __init__(self, instruments: IngestorInstruments) -> None:
+        self._succeeded = instruments.requests.labels("success", "")
+        self._failed = {reason: instruments.requests.labels("fail", reason) for reason in INGEST_REASONS if reason}
+        self._waiting: Counter[str] = Counter()
+
+    def succeeded(self, events: int) -> None:
+        """Count events that Redis has acknowledged."""
+        self._succeeded.inc(events)
+
+    def failed(self, reason: str, events: int, at: datetime) -> None:
+        """Count events that were not taken."""
+        self._failed[reason].inc(events)
+        self._waiting[keys.slo(COMPONENT, "fail", at)] += events
+        if reason in SENDER_REASONS:
+            self._waiting[keys.slo(COMPONENT, "sender", at)] += events
+
+    async def flush(self, redis: Redis) -> None:
+        """Add what waits to Redis; raises RedisError, and keeps all of it, when Redis does not answer."""
+        if not self._waiting:
+            return
+        waiting = self._waiting.copy()
+        async with redis.pipeline(transaction=True) as pipe:
+            for key, events in waiting.items():
+                pipe.incrby(key, events)
+                pipe.expire(key, keys.SLO_TTL)
+            await pipe.execute()
+        self._waiting -= waiting

@@ -1,0 +1,65 @@
+"""Replies of the ingest route as bytes: a sender reads these, so each says what happened and what to do."""
+
+from http import HTTPStatus
+
+import msgspec
+
+from mutt.intake import Accepted, Rejected
+
+MOST_ERRORS = 20  # of a batch's rejected records, those named in the reply
+CURRENT_PATH = b"/api/v2/ingest"
+DEPRECATED_PATHS = (b"/api/v1/ingest", b"/ingest")
+DEPRECATED_SINCE = 1_767_225_600  # epoch seconds, as RFC 9745 writes it: the day that version 2 became current
+
+_encode = msgspec.json.Encoder().encode
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_COMMON = b"content-type: application/json\r\nx-api-version: v2.5\r\n"
+_DEPRECATION = (
+    b"x-api-deprecated: true\r\n"
+    b"deprecation: @%d\r\n" % DEPRECATED_SINCE + b'link: <%s>; rel="successor-version"\r\n' % CURRENT_PATH
+)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def queued_event(event: Accepted, depth: int) -> bytes:
+    """Return the body for a single event; depth is the queue's after the push."""
+    # None of the three needs escaping: both ids are made or checked by this service.
+    return (
+        f'{{"status":"queued","event_id":"{event.event_id}","correlation_id":"{event.correlation_id}",'
+        f'"queue_depth":{depth}}}'
+    ).encode()
+
+
+def queued_batch(accepted: int, rejected: list[Rejected], depth: int) -> bytes:
+    """Return the body for a batch: how many were taken, and which of the others failed why."""
+    errors = [{"index": item.place, "error": item.error} for item in rejected[:MOST_ERRORS]]
+    return _encode(
+        {
+            "status": "queued",
+            "accepted": accepted,
+            "rejected": len(rejected),
+            "queue_depth": depth,
+            "errors": errors,
+        }
+    )
+
+
+def error(message: str, correlation_id: str, **details: int) -> bytes:
+    """Return the body of any refusal."""
+    return _encode({"status": "error", "message": message, "correlation_id": correlation_id, **details})
+
+
+def response(
+    status: int, body: bytes, date: bytes, *, deprecated: bool, close: bool, retry_after: int | None = None
+) -> bytes:
+    """Return the whole HTTP/1.1 response; `date` is the ready-made Date line, `retry_after` seconds."""
+    head = _STATUS[status] + date + _COMMON
+    if deprecated:
+        head += _DEPRECATION
+    if retry_after is not None:
+        head += b"retry-after: %d\r\n" % retry_after
+    if status == HTTPStatus.UNAUTHORIZED:
+        head += b'www-authenticate: Bearer realm="mutt ingest"\r\n'
+    if close:
+        head += b"connection: close\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body

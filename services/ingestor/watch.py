@@ -1,0 +1,69 @@
+"""What the ingestor looks after each second: its clock against Redis's, its keys, failures still to be counted."""
+
+import asyncio
+import time
+
+from redis.exceptions import RedisError
+
+from mutt.settings import IngestorSettings
+from services.ingestor.auth import KeyRing
+from services.ingestor.door import Clock
+from services.ingestor.outcomes import Outcomes
+from services.logging_utils import get_logger
+from services.runtime.app import Process
+from services.runtime.instruments import IngestorInstruments
+
+WATCH_SECONDS = 1.0
+REREAD_SECONDS = 60.0
+UNHEALTHY_SKEW = 60.0  # seconds
+REPLACED_SKEW = 3600.0  # seconds
+
+log = get_logger(__name__)
+
+
+class Watch:
+    """Runs beside the HTTP server."""
+
+    def __init__(
+        self,
+        process: Process[IngestorSettings, IngestorInstruments],
+        clock: Clock,
+        keys: KeyRing,
+        outcomes: Outcomes,
+    ) -> None:
+        self._process = process
+        self._clock = clock
+        self._keys = keys
+        self._outcomes = outcomes
+
+    async def run(self) -> None:
+        """Look each second until cancelled."""
+        reread = time.monotonic()
+        while True:
+            self._process.health.progressed()
+            try:
+                await self.check_clock()
+                await self._outcomes.flush(self._process.redis)
+            except (RedisError, OSError):
+                pass  # health says that Redis is away; nothing is lost by waiting
+            if time.monotonic() - reread > REREAD_SECONDS:
+                reread = time.monotonic()
+                await self._process.secrets.refresh()
+            self._keys.reread()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def check_clock(self) -> None:
+        """Compare this machine's clock with Redis's; raises RedisError."""
+        before = time.time()
+        seconds, microseconds = await self._process.redis.time()
+        # The reply was made somewhere between question and answer: the middle is the best guess.
+        skew = (before + time.time()) / 2 - (seconds + microseconds / 1_000_000)
+        self._process.instruments.clock_skew.set(skew)
+        problems = self._process.health.problems
+        if abs(skew) <= UNHEALTHY_SKEW:
+            problems.pop("clock", None)
+        else:
+            if "clock" not in problems:
+                log.error("this machine's clock and Redis's differ", seconds=round(skew, 1))
+            problems["clock"] = f"this machine's clock is {skew:+.0f} s off Redis's: check NTP on both"
+        self._clock.offset_us = int(skew * 1_000_000) if abs(skew) > REPLACED_SKEW else 0

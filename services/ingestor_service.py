@@ -1,0 +1,76 @@
+"""The ingestor: takes events over HTTP and replies once Redis has them."""
+
+from services.runtime import signals
+
+signals.hold_hangup()  # before the imports below, which take a while
+
+# ruff: noqa: E402
+from contextlib import suppress
+from functools import partial
+
+from redis.exceptions import RedisError
+
+from mutt.settings import IngestorSettings
+from services.dynamic_config import DynamicConfig
+from services.ingestor.app import make_app
+from services.ingestor.auth import CURRENT, KeyRing
+from services.ingestor.commit import GroupCommit
+from services.ingestor.door import Clock, Door
+from services.ingestor.outcomes import Outcomes
+from services.ingestor.protocol import IngestProtocol
+from services.ingestor.watch import Watch
+from services.logging_utils import get_logger
+from services.runtime.app import Process, run
+from services.runtime.depths import DepthSampler
+from services.runtime.http_server import serve
+from services.runtime.instruments import IngestorInstruments
+from services.runtime.loop import background
+from services.runtime.secrets import required
+
+CAP = "max_ingest_queue_size"
+
+log = get_logger(__name__)
+
+
+async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
+    """Serve until SIGTERM, then answer what is in flight; SIGHUP changes nothing here."""
+    settings, instruments, health = process.settings, process.instruments, process.health
+    required(process.secrets, CURRENT)
+    queue = settings.names.ingest_queue
+    health.measure_depth(lambda: process.redis.llen(queue))
+    config = DynamicConfig(
+        process.redis, enabled=settings.dynamic_config_enabled, fallbacks={CAP: settings.max_ingest_queue_size}
+    )
+    clock, keys, outcomes = Clock(), KeyRing(process.secrets), Outcomes(instruments)
+    commit = GroupCommit(process, outcomes, partial(config.integer, CAP), clock.now)
+    door = Door(process, keys, clock, commit, outcomes)
+    watch = Watch(process, clock, keys, outcomes)
+    sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
+    server = serve(
+        make_app(health, instruments.registry),
+        settings.bind_host,
+        settings.port,
+        "SERVER_PORT_INGESTOR",
+        http=partial(IngestProtocol, door),
+        ws="none",
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+    )
+    async with background() as start:
+        async with server:
+            start("watch", watch.run())
+            start("depths", sampler.run())
+            # Senders get 503 until Redis has answered once and is known to throw nothing away.
+            await process.wait_for_redis()
+            start("config", config.run())
+            commit.is_open = not process.stopping.is_set()
+            log.info("ready", port=settings.port, queue=queue)
+            await process.stopping.wait()
+            log.info("stopping: answering what is in flight", grace_seconds=settings.shutdown_grace)
+        await commit.close()
+        with suppress(RedisError, OSError):
+            await outcomes.flush(process.redis)
+
+
+if __name__ == "__main__":
+    run("ingestor", IngestorSettings, IngestorInstruments, main)
