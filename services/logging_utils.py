@@ -46,7 +46,7 @@ def configure(settings: LogSettings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
-    for noisy in ("uvicorn.access", "asyncio", "aiohttp.access", "urllib3"):
+    for noisy in ("uvicorn.error", "uvicorn.access", "asyncio", "aiohttp.access", "urllib3"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(service=service)
 

@@ -36,6 +36,10 @@ class RotatingPassword(CredentialProvider):
         password = self._secrets.get(first) or self._secrets.get(second)
         return (password or "",)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Do the same: nothing here waits."""
+        return self.get_credentials()
+
     async def refused(self) -> None:
         """Note that Redis refused the password: the next connection tries the other one, freshly read."""
         self._use_next = not self._use_next and self._secrets.get("REDIS_PASS_NEXT") is not None
@@ -70,7 +74,7 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
             "ssl_check_hostname": True,
             "ssl_ca_certs": settings.ca_cert_path,
         }
-    return Redis(connection_pool=BlockingConnectionPool(connection_class=kind, **options))
+    return Redis.from_pool(BlockingConnectionPool(connection_class=kind, **options))
 
 
 class _Rotating(Connection):

@@ -40,6 +40,7 @@ class Caches:
         self._health = health
         self._match_short = match_short
         self._wanted = asyncio.Event()
+        health.problems["cache"] = "rules, hosts and teams are not loaded yet: nothing is claimed"
 
     def want_reload(self) -> None:
         """Ask for a reload as soon as possible."""
@@ -83,9 +84,9 @@ class Caches:
 
     async def _read(self) -> tuple[list[Rule], Hosts]:
         async with self._pool.connection() as connection:
-            await check_schema(connection)
             # One snapshot: a rule and the host that it was made for are seen together or not at all.
-            await connection.set_read_only(True)
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await check_schema(connection)
             rules = [Rule(*row) for row in await (await connection.execute(_RULES)).fetchall()]
             dev = [host for (host,) in await (await connection.execute(_HOSTS)).fetchall()]
             teams: dict[str, str] = dict(await (await connection.execute(_TEAMS)).fetchall())

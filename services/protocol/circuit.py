@@ -39,7 +39,7 @@ class Permission(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """The circuit after a report."""
+    """The circuit as it is; every change of its state begins another generation."""
 
     state: State
     generation: int
@@ -81,10 +81,11 @@ class Circuit:
         return Standing(State(state.decode()), generation)
 
 
-async def read_state(client: Redis) -> State:
-    """Return the circuit's state as Redis holds it; CLOSED where nothing was ever recorded."""
-    stored = await client.get(keys.CIRCUIT_STATE)
-    return State(stored.decode()) if stored in (b"OPEN", b"HALF_OPEN") else State.CLOSED
+async def read(client: Redis) -> Standing:
+    """Return the circuit as Redis holds it, changing nothing; CLOSED where nothing was ever recorded."""
+    state, generation = await client.mget([keys.CIRCUIT_STATE, keys.CIRCUIT_GENERATION])
+    known = State(state.decode()) if state in (b"OPEN", b"HALF_OPEN") else State.CLOSED
+    return Standing(known, int(generation or 0))
 
 
 async def close_if_idle(client: Redis, settings: CircuitSettings, names: QueueNames) -> Idle:

@@ -246,7 +246,7 @@ class Worker(Claims):
         """End a blocking claim when `event` is set: it returns None, where a cut connection could lose a reply."""
         await event.wait()
         with suppress(RedisError, OSError):
-            own = self._redis.get_connection_kwargs()["client_name"]
+            own = self._redis.connection_pool.connection_kwargs["client_name"]
             for client in await self._redis.client_list():
                 if client.get("name") == own and "b" in client.get("flags", ""):
                     await self._redis.client_unblock(int(client["id"]))

@@ -1,0 +1,507 @@
+import hashlib
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from redis import Redis
+
+from mutt import keys
+from scripts.devtools.embedded import PostgresServer, RedisServer
+from tests.harness.entries import queue_entry
+from tests.harness.processes import ServiceProcess, StartService
+from tests.harness.proxy import Proxy
+from tests.harness.waiting import wait_for
+
+QUEUE, ALERTS, DEAD = "mutt:ingest_queue", "mutt:alert_queue", "mutt:dlq:alerter"
+FAST: dict[str, Any] = {"ALERTER_HEARTBEAT_INTERVAL": "1", "ALERTER_JANITOR_TIMEOUT": "3"}
+RULE = (
+    "INSERT INTO alert_rules (match_string, trap_oid, syslog_severity, match_type, priority, prod_handling,"
+    " dev_handling, team_assignment) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
+)
+
+
+class Trail:
+    """The audit table, the rules and the queues, as a test sees them."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.database_url = database_url
+        self.redis = Redis.from_url(redis_url)
+
+    def sql(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def rule(self, **columns: Any) -> int:
+        rule: dict[str, Any] = {
+            "match_string": None,
+            "trap_oid": None,
+            "syslog_severity": None,
+            "match_type": "contains",
+            "priority": 500,
+            "prod_handling": "Page_and_ticket",
+            "dev_handling": "Log_only",
+            "team_assignment": "NETO",
+        } | columns
+        return int(self.sql(RULE, tuple(rule.values()))[0][0])
+
+    def send(self, *entries: bytes) -> None:
+        self.redis.lpush(QUEUE, *entries)
+
+    def rows(self) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database_url, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute("SELECT * FROM event_audit_log ORDER BY event_id").fetchall()
+
+    def wait_rows(self, count: int, timeout: float = 20) -> list[dict[str, Any]]:
+        return wait_for(lambda: len(rows := self.rows()) >= count and rows, f"{count} audit rows", timeout) or []
+
+    def length(self, key: str) -> int:
+        kind = self.redis.type(key)
+        return int(self.redis.zcard(key) if kind == b"zset" else self.redis.llen(key))
+
+    def wait_length(self, key: str, count: int, timeout: float = 20) -> None:
+        wait_for(lambda: self.length(key) == count, f"{count} entries in {key}, not {self.length(key)}", timeout)
+
+    def entries(self, key: str) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(entry) for entry in self.redis.lrange(key, 0, -1)]
+
+    def nothing_is_held(self) -> bool:
+        return not list(self.redis.scan_iter("mutt:processing:*"))
+
+
+@pytest.fixture
+def trail(request: pytest.FixtureRequest) -> Trail:
+    own_database = "own_postgres" in request.fixturenames
+    database = request.getfixturevalue("own_database_url" if own_database else "database_url")
+    own_redis = "own_redis" in request.fixturenames
+    url = request.getfixturevalue("own_redis").url if own_redis else request.getfixturevalue("redis_url")
+    return Trail(database, url)
+
+
+def test_each_kind_of_rule_decides_its_event_and_the_rest_is_unhandled(
+    trail: Trail, start_service: StartService
+) -> None:
+    contains = trail.rule(match_string="line card", priority=900)
+    regex = trail.rule(
+        match_string=r"BGP.*down", match_type="regex", prod_handling="Ticket_only", team_assignment="CORE"
+    )
+    oid = trail.rule(trap_oid="1.3.6.1.4.1.9", match_type="oid_prefix", prod_handling="Email_only")
+    severity = trail.rule(syslog_severity=0, priority=10, prod_handling="Log_only")
+    alerter = start_service("alerter")
+    sent = {
+        "contains": queue_entry("Line Card 3 removed", vendor={"slot": 3}),
+        "regex": queue_entry("bgp neighbor 10.0.0.1 Down"),
+        "oid": queue_entry("trap", trap_oid=".1.3.6.1.4.1.9.9.1", source="snmp"),
+        "severity": queue_entry("the roof is on fire", syslog_severity="emerg"),
+        "none": queue_entry("nothing to see", trap_oid="1.3.6.1.4.1.99"),
+    }
+    trail.send(*(entry for _, entry in sent.values()))
+    rows = {str(row["event_id"]): row for row in trail.wait_rows(5)}
+    found = {
+        name: tuple(rows[event_id][column] for column in ("rule_id", "handling", "team", "forwarded", "environment"))
+        for name, (event_id, _) in sent.items()
+    }
+    assert found == {
+        "contains": (contains, "Page_and_ticket", "NETO", True, "prod"),
+        "regex": (regex, "Ticket_only", "CORE", True, "prod"),
+        "oid": (oid, "Email_only", "NETO", True, "prod"),
+        "severity": (severity, "Log_only", "NETO", False, "prod"),
+        "none": (None, "Unhandled", "NETO", False, "prod"),
+    }
+    assert rows[sent["contains"][0]]["raw"]["vendor"] == {"slot": 3}
+    assert rows[sent["oid"][0]]["trap_oid"] == "1.3.6.1.4.1.9.9.1"
+    trail.wait_length(ALERTS, 3)
+    assert {alert["_mutt"]["event_id"] for alert in trail.entries(ALERTS)} == {
+        sent[name][0] for name in ("contains", "regex", "oid")
+    }
+    wait_for(trail.nothing_is_held, "empty processing lists")
+    wait_for(lambda: alerter.metric("mutt_alerter_events_processed_total", status="handled") == 4, "4 handled")
+    assert alerter.metric("mutt_alerter_events_processed_total", status="unhandled") == 1
+    assert alerter.metric("mutt_alerter_processing_latency_seconds_count") == 5
+    assert alerter.metric("mutt_alerter_cache_rules_count") == 4
+
+
+def test_a_development_host_and_a_devices_team_change_the_decision(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="fan", dev_handling="Suppress")
+    trail.sql("INSERT INTO development_hosts (hostname) VALUES ('lab1.example')")
+    trail.sql("INSERT INTO device_teams (hostname, team_assignment) VALUES ('core1.example', 'CORE')")
+    start_service("alerter")
+    lab, core = queue_entry("fan failed", "LAB1.example."), queue_entry("fan failed", "core1.example")
+    trail.send(lab[1], core[1])
+    rows = {str(row["event_id"]): row for row in trail.wait_rows(2)}
+    assert (rows[lab[0]]["environment"], rows[lab[0]]["handling"]) == ("dev", "Suppress")
+    assert (rows[core[0]]["team"], rows[core[0]]["handling"]) == ("CORE", "Page_and_ticket")
+    trail.wait_length(ALERTS, 1)
+
+
+def test_a_clear_is_forwarded_when_its_problem_would_be(trail: Trail, start_service: StartService) -> None:
+    rule = trail.rule(trap_oid="1.3.6.1.6.3.1.1.5.3", match_type="oid_prefix")
+    start_service("alerter")
+    event_id, entry = queue_entry("link came back", trap_oid="1.3.6.1.6.3.1.1.5.4", source="snmp", ifIndex=7)
+    trail.send(entry)
+    row = trail.wait_rows(1)[0]
+    assert (row["rule_id"], row["handling"], row["forwarded"]) == (rule, "Page_and_ticket", True)
+    trail.wait_length(ALERTS, 1)
+    assert trail.entries(ALERTS)[0]["_mutt"]["event_id"] == event_id
+
+
+def test_undecodable_bytes_are_dead_letters_and_their_batch_is_not(trail: Trail, start_service: StartService) -> None:
+    alerter = start_service("alerter")
+    trail.send(b"\xff\xfe not json", queue_entry()[1], b"{}")
+    trail.wait_rows(1)
+    trail.wait_length(DEAD, 2)
+    for letter in trail.entries(DEAD):
+        assert letter["_mutt"]["last_error"]["type"] == "undecodable"
+        assert letter["raw_base64"]
+    assert alerter.metric("mutt_alerter_events_processed_total", status="poison") == 2
+
+
+def test_a_row_that_postgresql_refuses_is_retried_then_dead_and_costs_its_batch_nothing(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.sql("ALTER TABLE event_audit_log ADD CONSTRAINT no_devil CHECK (message <> 'devil')")
+    alerter = start_service("alerter")
+    devil = queue_entry("devil")
+    trail.send(*(queue_entry(f"angel {n}")[1] for n in range(5)), devil[1], *(queue_entry()[1] for _ in range(5)))
+    assert len(trail.wait_rows(10)) == 10
+    trail.wait_length(DEAD, 1)
+    letter = trail.entries(DEAD)[0]["_mutt"]
+    assert (letter["event_id"], letter["retry_count"], letter["last_error"]["type"]) == (devil[0], 4, "23514")
+    assert "no_devil" in letter["last_error"]["message"]
+    assert alerter.metric("mutt_alerter_events_processed_total", status="error") == 4
+
+
+def test_an_unmatched_pattern_brings_one_meta_alert_with_its_own_audit_row(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.sql("INSERT INTO device_teams (hostname, team_assignment) VALUES ('sw9.example', 'ACCESS')")
+    environment: dict[str, Any] = {"UNHANDLED_THRESHOLD": "10"}
+    start_service("alerter", **environment)
+    start_service("alerter", **environment)
+    for part in range(6):
+        trail.send(*(queue_entry(f"psu {n} at {part}.5 volts", "sw9.example")[1] for n in range(5)))
+    rows = trail.wait_rows(31)
+    metas = [row for row in rows if row["source"] == "mutt"]
+    assert len(metas) == 1
+    assert (metas[0]["handling"], metas[0]["team"], metas[0]["rule_id"]) == ("Ticket_only", "ACCESS", None)
+    assert metas[0]["hostname"] == "sw9.example"
+    assert "psu <num> at <num> volts" in metas[0]["message"]
+    assert [alert["_mutt"]["event_id"] for alert in trail.entries(ALERTS)] == [str(metas[0]["event_id"])]
+    counters = list(trail.redis.scan_iter("mutt:unhandled:*"))
+    assert [trail.redis.get(key) for key in counters] == [b"30"]
+
+
+def test_a_changed_rule_counts_at_once_when_told_and_at_sighup(trail: Trail, start_service: StartService) -> None:
+    alerter = start_service("alerter")
+    assert alerter.metric("mutt_alerter_cache_rules_count") == 0
+    trail.rule(match_string="one")
+    trail.redis.publish(keys.CONFIG_UPDATES, "rules")
+    wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 1, "one rule")
+    trail.rule(match_string="two")
+    alerter.signal(signal.SIGHUP)
+    wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 2, "two rules")
+
+
+def test_the_caches_reload_by_the_clock_and_survive_a_broken_table(trail: Trail, start_service: StartService) -> None:
+    alerter = start_service("alerter", CACHE_RELOAD_INTERVAL="1")
+    trail.rule(match_string="one")
+    wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 1, "one rule")
+    trail.sql("ALTER TABLE alert_rules RENAME TO hidden")
+    body = alerter.wait_health(503)
+    assert "rules, hosts and teams were not reloaded" in body
+    failures = alerter.metric("mutt_alerter_cache_reload_failures_total")
+    assert failures is not None
+    assert failures >= 1
+    trail.send(queue_entry("one two")[1])
+    assert trail.wait_rows(1)[0]["handling"] == "Page_and_ticket"
+    trail.sql("ALTER TABLE hidden RENAME TO alert_rules")
+    alerter.wait_healthy()
+
+
+def test_a_full_alert_queue_sheds_the_least_urgent_whole_and_unaudited(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    trail.rule(match_string="mail", prod_handling="Email_only")
+    for key, value in (("warn_threshold", 5), ("shed_threshold", 10)):
+        trail.redis.set(f"mutt:config:alerter_queue_{key}", value)
+    trail.redis.lpush(ALERTS, *("waiting",) * 8)
+    alerter = start_service("alerter", DYNAMIC_CONFIG_ENABLED="true")
+    mails = [queue_entry(f"mail {n}") for n in range(3)]
+    pages = [queue_entry(f"page {n}") for n in range(2)]
+    logs = [queue_entry(f"quiet {n}") for n in range(2)]
+    trail.send(*(entry for _, entry in mails + pages + logs))
+    trail.wait_length(DEAD, 3)
+    shed = trail.entries(DEAD)
+    assert {letter["_mutt"]["event_id"] for letter in shed} == {event_id for event_id, _ in mails}
+    assert all(letter["_mutt"]["shedding_reason"] and "last_error" not in letter["_mutt"] for letter in shed)
+    assert {str(row["event_id"]) for row in trail.wait_rows(4)} == {event_id for event_id, _ in pages + logs}
+    wait_for(lambda: alerter.metric("mutt_alerter_shed_events_total", mode="dlq") == 3, "3 shed")
+
+
+def test_a_full_alert_queue_defers_when_told_to(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    trail.redis.set("mutt:config:alerter_shed_mode", "defer")
+    trail.redis.set("mutt:config:alerter_queue_shed_threshold", 2)
+    trail.redis.set("mutt:config:alerter_defer_sleep_ms", 20)
+    trail.redis.lpush(ALERTS, "a", "b", "c")
+    alerter = start_service("alerter", DYNAMIC_CONFIG_ENABLED="true")
+    first = queue_entry("quiet")
+    trail.send(first[1])
+    trail.wait_rows(1)
+    trail.send(queue_entry("page")[1])
+    wait_for(lambda: (alerter.metric("mutt_alerter_shed_events_total", mode="defer") or 0) >= 3, "deferrals")
+    assert trail.length(QUEUE) == 1
+    assert trail.length(DEAD) == 0
+    trail.redis.delete(ALERTS)
+    trail.wait_rows(2)
+
+
+def test_without_a_first_load_nothing_is_claimed(
+    own_postgres: PostgresServer, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    own_postgres.stop()
+    alerter = start_service("alerter", wait=False)
+    alerter.wait_health(503)
+    event_id, entry = queue_entry("page me")
+    trail.send(entry)
+    alerter.wait_log("caches were not reloaded")
+    assert trail.length(QUEUE) == 1
+    own_postgres.start()
+    row = trail.wait_rows(1)[0]
+    assert (str(row["event_id"]), row["handling"]) == (event_id, "Page_and_ticket")
+    alerter.wait_healthy()
+
+
+def test_alerts_do_not_wait_for_a_postgresql_that_is_away(
+    own_postgres: PostgresServer, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    alerter = start_service("alerter", ALERTER_DATABASE_GRACE="1")
+    own_postgres.kill()
+    sent = [queue_entry(f"page {n}") for n in range(50)]
+    trail.send(*(entry for _, entry in sent))
+    trail.wait_length(ALERTS, 50)
+    assert trail.length(keys.AUDIT_PENDING) == 50
+    assert "audit rows wait in Redis" in alerter.wait_health(503)
+    own_postgres.start()
+    rows = trail.wait_rows(50)
+    assert {str(row["event_id"]) for row in rows} == {event_id for event_id, _ in sent}
+    trail.wait_length(keys.AUDIT_PENDING, 0)
+    wait_for(trail.nothing_is_held, "empty processing lists")
+    assert trail.length(ALERTS) == 50
+    alerter.wait_healthy()
+
+
+def test_a_postgresql_that_hangs_is_one_that_is_away(
+    own_postgres: PostgresServer, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    start_service("alerter", ALERTER_DATABASE_GRACE="1")
+    own_postgres.pause()
+    trail.send(queue_entry("page")[1])
+    trail.wait_length(ALERTS, 1)
+    own_postgres.resume()
+    assert len(trail.wait_rows(1)) == 1
+    trail.wait_length(keys.AUDIT_PENDING, 0)
+
+
+def test_a_short_absence_of_postgresql_costs_no_event_anything(
+    own_postgres: PostgresServer, trail: Trail, start_service: StartService
+) -> None:
+    start_service("alerter")
+    own_postgres.kill()
+    trail.send(*(queue_entry()[1] for _ in range(20)))
+    own_postgres.start()
+    assert len(trail.wait_rows(20)) == 20
+    assert (trail.length(keys.AUDIT_PENDING), trail.length(DEAD)) == (0, 0)
+
+
+def test_a_pending_row_that_postgresql_refuses_goes_to_poison(
+    own_postgres: PostgresServer, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="devil")
+    start_service("alerter", ALERTER_DATABASE_GRACE="0")
+    trail.sql("ALTER TABLE event_audit_log ADD CONSTRAINT no_devil CHECK (message <> 'devil')")
+    own_postgres.kill()
+    trail.send(queue_entry("devil")[1], queue_entry("angel")[1])
+    trail.wait_length(keys.AUDIT_PENDING, 2)
+    own_postgres.start()
+    assert trail.wait_rows(1)[0]["message"] == "angel"
+    trail.wait_length(keys.POISON, 1)
+    letter = trail.entries(keys.POISON)[0]
+    assert (letter["_mutt"]["kind"], letter["event"]["message"]) == ("audit", "devil")
+    assert trail.length(ALERTS) == 1
+
+
+def crowd(count: int) -> tuple[set[str], list[bytes]]:
+    sent = [queue_entry(f"page {n}") for n in range(count)]
+    return {event_id for event_id, _ in sent}, [entry for _, entry in sent]
+
+
+def check_exactly_once(trail: Trail, ids: set[str]) -> None:
+    rows = trail.wait_rows(len(ids), 60)
+    assert len(rows) == len(ids)
+    assert {str(row["event_id"]) for row in rows} == ids
+    wait_for(trail.nothing_is_held, "empty processing lists", 30)
+    alerts = [alert["_mutt"]["event_id"] for alert in trail.entries(ALERTS)]
+    assert sorted(alerts) == sorted(ids)
+    assert trail.length(DEAD) == 0
+
+
+def test_a_killed_alerter_loses_and_doubles_nothing(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    alerter = start_service("alerter", ALERTER_BATCH_SIZE="50", **FAST)
+    ids, entries = crowd(1500)
+    for start in range(0, 1500, 500):
+        trail.send(*entries[start : start + 500])
+        trail.wait_rows(start + 100)
+        alerter.kill()
+        alerter.restart(wait=False)
+    check_exactly_once(trail, ids)
+
+
+def test_another_alerter_recovers_what_a_dead_one_held(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    ids, entries = crowd(40)
+    trail.redis.lpush("mutt:processing:alerter:dead", *entries)
+    start_service("alerter", **FAST)
+    trail.redis.config_set("maxmemory", "0")
+    check_exactly_once(trail, ids)
+
+
+def test_an_entry_that_kills_its_worker_is_a_dead_letter_in_the_end(trail: Trail, start_service: StartService) -> None:
+    killer, other = queue_entry("killer"), queue_entry("innocent")
+    digest = hashlib.sha1(killer[1], usedforsecurity=False).hexdigest()
+    trail.redis.hset("mutt:recoveries:alerter", digest, 1)
+    # An earlier run of this pod died with the entry a second time.
+    trail.redis.lpush("mutt:processing:alerter:alerter-0", killer[1])
+    trail.send(other[1])
+    alerter = start_service("alerter", ALERTER_MAX_RETRIES="1")
+    trail.wait_length(DEAD, 1)
+    letter = trail.entries(DEAD)[0]
+    assert (letter["_mutt"]["event_id"], letter["_mutt"]["last_error"]["type"]) == (killer[0], "recovered")
+    assert [str(row["event_id"]) for row in trail.wait_rows(1)] == [other[0]]
+    assert alerter.metric("mutt_alerter_events_processed_total", status="poison") == 1
+    assert not trail.redis.exists("mutt:recoveries:alerter")
+
+
+def test_a_lost_reply_of_redis_neither_loses_nor_doubles(
+    trail: Trail, start_service: StartService, redis_url: str, proxy: Callable[[str], Proxy]
+) -> None:
+    trail.rule(match_string="page")
+    between = proxy(redis_url)
+    start_service("alerter", REDIS_PORT=str(between.port), **FAST)
+    ids, entries = crowd(30)
+    for index, marker in enumerate((b"mutt:unhandled-patterns", b"BLMOVE", b"mutt:recoveries:alerter")):
+        between.lose_reply(marker)
+        trail.send(*entries[index * 10 : index * 10 + 10])
+        assert between.lost.wait(20)
+    check_exactly_once(trail, ids)
+
+
+def test_a_restart_of_redis_loses_and_doubles_nothing(
+    own_redis: RedisServer, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    start_service("alerter", ALERTER_BATCH_SIZE="50", **FAST)
+    ids, entries = crowd(600)
+    trail.send(*entries[:300])
+    trail.wait_rows(50)
+    own_redis.kill()
+    own_redis.start()
+    trail.send(*entries[300:])
+    check_exactly_once(trail, ids)
+
+
+def test_two_alerters_share_the_work_and_double_nothing(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    first = start_service("alerter", ALERTER_BATCH_SIZE="20")
+    second = start_service("alerter", ALERTER_BATCH_SIZE="20")
+    ids, entries = crowd(1000)
+    trail.send(*entries)
+    check_exactly_once(trail, ids)
+
+    def handled(service: ServiceProcess) -> float:
+        return service.metric("mutt_alerter_events_processed_total", status="handled") or 0
+
+    wait_for(lambda: handled(first) + handled(second) == 1000, "1000 handled")
+    assert min(handled(first), handled(second)) > 0
+
+
+def test_two_pods_of_one_name_neither_lose_nor_double(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    environment: dict[str, Any] = {"POD_NAME": "same", "ALERTER_BATCH_SIZE": "20", **FAST}
+    first = start_service("alerter", **environment)
+    ids, entries = crowd(800)
+    trail.send(*entries[:400])
+    start_service("alerter", **environment)
+    trail.send(*entries[400:])
+    check_exactly_once(trail, ids)
+    first.wait_log("another worker has taken this name")
+
+
+def test_a_stalled_alerter_loses_its_claims_to_another_and_doubles_nothing(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    stalled = start_service("alerter", ALERTER_BATCH_SIZE="20", **FAST)
+    ids, entries = crowd(400)
+    trail.send(*entries)
+    trail.wait_rows(20)
+    stalled.signal(signal.SIGSTOP)
+    start_service("alerter", **FAST)
+    trail.wait_rows(400, 60)
+    stalled.signal(signal.SIGCONT)
+    check_exactly_once(trail, ids)
+
+
+def test_sigterm_settles_what_is_in_flight_and_leaves_no_trace(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    alerter = start_service("alerter", ALERTER_BATCH_SIZE="20")
+    ids, entries = crowd(600)
+    trail.send(*entries)
+    trail.wait_rows(20)
+    assert alerter.terminate() == 0
+    assert trail.nothing_is_held()
+    assert not list(trail.redis.scan_iter("mutt:heartbeat:*"))
+    assert not list(trail.redis.scan_iter("mutt:recoveries:*"))
+    alerter.start()
+    check_exactly_once(trail, ids)
+
+
+def test_sigterm_while_waiting_ends_at_once(trail: Trail, start_service: StartService) -> None:
+    alerter = start_service("alerter", BRPOPLPUSH_TIMEOUT="60")
+    trail.send(queue_entry()[1])
+    trail.wait_rows(1)
+    assert alerter.terminate(timeout=5) == 0
+
+
+def test_an_impossible_setting_is_refused_with_its_name(start_service: StartService) -> None:
+    alerter = start_service("alerter", wait=False, ALERTER_JANITOR_TIMEOUT="20")
+    assert alerter.process.wait(20) == 78
+    assert "ALERTER_JANITOR_TIMEOUT=20 is not possible" in alerter.log()
+
+
+def test_a_redis_that_evicts_is_refused_with_the_setting(trail: Trail, start_service: StartService) -> None:
+    trail.redis.config_set("maxmemory-policy", "allkeys-lru")
+    alerter = start_service("alerter", wait=False)
+    assert alerter.process.wait(20) == 78
+    assert "maxmemory-policy allkeys-lru" in alerter.log()
+
+
+def test_a_month_without_a_partition_gets_one_and_an_impossible_one_is_the_events_fault(
+    trail: Trail, start_service: StartService
+) -> None:
+    start_service("alerter")
+    later, earlier = queue_entry(), queue_entry()
+    trail.send(later[1].replace(b'"event_timestamp":"202', b'"event_timestamp":"204'))
+    trail.send(earlier[1].replace(b'"event_timestamp":"20', b'"event_timestamp":"19'))
+    assert [str(row["event_id"]) for row in trail.wait_rows(1)] == [later[0]]
+    trail.wait_length(DEAD, 1)
+    letter = trail.entries(DEAD)[0]["_mutt"]
+    assert (letter["event_id"], letter["last_error"]["type"]) == (earlier[0], "22008")
