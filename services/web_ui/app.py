@@ -1,0 +1,38 @@
+"""The web UI as one ASGI app."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from services.runtime.health import VERSION, Health
+from services.runtime.ops_server import routes
+from services.web_ui import replies
+from services.web_ui.api import hosts, rules, teams
+from services.web_ui.context import Context, Viewer
+from services.web_ui.gate import Gate
+
+
+def build(context: Context, health: Health) -> ASGIApp:
+    """Return the app with all its routes; /health, /live and /metrics need no key."""
+    # The description has a route of its own, which asks for a key like the rest of the API.
+    app = FastAPI(
+        title="MUTT web UI",
+        version=VERSION,
+        description="Rules, development hosts and teams of MUTT. Every change is audited and takes effect at once.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    replies.install(app)
+    for part in (rules, hosts, teams):
+        app.include_router(part.router)
+
+    @app.get("/api/v2/openapi.json", include_in_schema=False)
+    async def openapi(_caller: Viewer) -> dict[str, Any]:
+        return app.openapi()
+
+    app.router.routes.extend(routes(health, context.instruments.registry))
+    return Gate(app, context.instruments)

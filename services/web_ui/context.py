@@ -1,0 +1,94 @@
+"""What the handlers of the API work with, and how they ask for it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from mutt import keys
+from mutt.settings import WebUiSettings
+from services.logging_utils import get_logger
+from services.postgres_connector import Pool
+from services.runtime.instruments import WebUiInstruments
+from services.web_ui.keyring import Caller, KeyRing, Role
+from services.web_ui.queries import Queries
+from services.web_ui.replies import ApiError
+
+# Seconds: a person waits in front of this service, and 503 after two says more than a page that hangs.
+DATABASE_WAIT = 2.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The service's own parts."""
+
+    settings: WebUiSettings
+    instruments: WebUiInstruments
+    keyring: KeyRing
+    redis: Redis
+    pool: Pool
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Queries]:
+        """Hold one connection and one transaction, committed at the end."""
+        async with self.pool.connection(timeout=DATABASE_WAIT) as connection, connection.transaction():
+            yield Queries(connection, self.instruments.db_query)
+
+    @asynccontextmanager
+    async def change(self, topic: str) -> AsyncIterator[Queries]:
+        """Do likewise, and announce `topic` (`rules`, `hosts` or `teams`) when it is committed."""
+        async with self.database() as queries:
+            yield queries
+        await self.announce(topic)
+
+    async def announce(self, name: str) -> None:
+        """Tell every service that something changed; without Redis they find out at their next timed reload."""
+        try:
+            await self.redis.publish(keys.CONFIG_UPDATES, name)
+        except (RedisError, OSError) as error:
+            log.critical(
+                "the change is committed but could not be announced; it takes effect at the next timed reload",
+                topic=name,
+                error=f"{type(error).__name__}: {error}",
+            )
+
+
+_header = APIKeyHeader(name="X-API-KEY", auto_error=False, description="An API key of the web UI")
+
+
+async def context(request: Request) -> Context:
+    """Return the app's context."""
+    found: Context = request.app.state.context
+    return found
+
+
+def needs(role: Role) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency that lets callers of at least this role pass."""
+
+    async def caller(request: Request, key: Annotated[str | None, Security(_header)]) -> Caller:
+        parts = await context(request)
+        found = parts.keyring.find(key) if key else None
+        if found is None:
+            problem = "the API key is not known" if key else "an API key is needed"
+            raise ApiError(
+                401, f"{problem}; send it in the header X-API-KEY", headers={"WWW-Authenticate": "X-API-KEY"}
+            )
+        if found.role < role:
+            message = f"key {found.name!r} has the role {found.role.name.lower()}; this needs {role.name.lower()}"
+            raise ApiError(403, message)
+        return found
+
+    return caller
+
+
+Parts = Annotated[Context, Depends(context)]
+Viewer = Annotated[Caller, Depends(needs(Role.VIEWER))]
+Editor = Annotated[Caller, Depends(needs(Role.EDITOR))]
+Admin = Annotated[Caller, Depends(needs(Role.ADMIN))]

@@ -1,0 +1,72 @@
+"""The web UI: the JSON API for rules, development hosts and teams."""
+
+from services.runtime import signals
+
+signals.hold_hangup()  # before the imports below, which take a while
+
+# ruff: noqa: E402
+from contextlib import suppress
+from functools import partial
+
+from redis.exceptions import RedisError
+
+from mutt.errors import MisconfiguredError
+from mutt.settings import WebUiSettings
+from services import postgres_connector, redis_connector
+from services.logging_utils import get_logger
+from services.postgres_connector import Pool
+from services.runtime.app import Process, run
+from services.runtime.http_server import serve
+from services.runtime.instruments import WebUiInstruments
+from services.runtime.loop import background, repeat
+from services.schema import check_schema
+from services.web_ui.app import build
+from services.web_ui.context import DATABASE_WAIT, Context
+from services.web_ui.keyring import KeyRing
+
+CHECK_SECONDS = 5.0
+
+WebUi = Process[WebUiSettings, WebUiInstruments]
+
+log = get_logger(__name__)
+
+
+async def main(process: WebUi) -> None:
+    """Serve until SIGTERM; Redis and PostgreSQL may come later. SIGHUP reads the secrets again."""
+    settings, health = process.settings, process.health
+    keyring = KeyRing(process.secrets)
+    with suppress(RedisError, OSError):
+        for warning in await redis_connector.check_server(process.redis):
+            log.warning(warning)
+    async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
+        health.watch("postgres", partial(postgres_connector.is_connected, pool))
+        health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
+        app = build(Context(settings, process.instruments, keyring, process.redis, pool), health)
+        async with serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI"), background() as start:
+            start("hangup", _follow_hangups(process))
+            log.info("ready", port=settings.port)
+            await repeat(process, "schema", partial(_check_schema, process, pool), idle=CHECK_SECONDS, vital=True)
+
+
+async def _check_schema(process: WebUi, pool: Pool) -> bool:
+    """Show in health whether the database has the schema that this release needs."""
+    try:
+        async with pool.connection(timeout=DATABASE_WAIT) as connection:
+            await check_schema(connection)
+    except MisconfiguredError as error:
+        process.health.problems["schema"] = str(error)
+    else:
+        process.health.problems.pop("schema", None)
+    return False
+
+
+async def _follow_hangups(process: WebUi) -> None:
+    while True:
+        await process.reload.wait()
+        process.reload.clear()
+        log.info("SIGHUP: reading the secrets again")
+        await process.secrets.refresh()
+
+
+if __name__ == "__main__":
+    run("webui", WebUiSettings, WebUiInstruments, main)
