@@ -1,7 +1,7 @@
 """The facts of sheet.toml as test rows: each has a stable id, by which waiting.toml may name it."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Row:
     service: str = ""
 
 
-def params(rows: Iterator[Row]) -> pytest.MarkDecorator:
+def params(rows: Iterable[Row]) -> pytest.MarkDecorator:
     """Parametrize a test over `rows`; a row that waiting.toml names has to fail for as long as it is named."""
     return pytest.mark.parametrize("row", [pytest.param(row, id=row.id, marks=_marks(row)) for row in rows])
 
@@ -99,9 +99,21 @@ def services() -> Iterator[Row]:
         yield Row(f"service:{name}", facts, name)
 
 
-def single(*ids: str) -> Iterator[Row]:
-    """Yield rows for facts that stand alone."""
-    for row in ids:
+def units() -> Iterator[Row]:
+    """Yield each systemd unit with the entry file that it starts."""
+    for name, facts in SHEET["services"].items():
+        yield Row(f"unit:mutt-{name}", facts["entry"], name)
+
+
+def commands(kind: str) -> Iterator[Row]:
+    """Yield each command of an operator, `redis` or `sql`."""
+    for text in SHEET["commands"][kind]:
+        yield Row(f"command:{kind}:{text}", text)
+
+
+def standing() -> Iterator[Row]:
+    """Yield the facts that stand alone."""
+    for row in ("slo:queries", "slo:states", "retention:archive", "retention:prometheus"):
         yield Row(row, None)
 
 

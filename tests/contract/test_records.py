@@ -21,6 +21,7 @@ def test_every_waiting_row_is_a_row() -> None:
     rows = [
         *sheet.variables(), *sheet.dynamic_keys(), *sheet.metrics(), *sheet.endpoints(), *sheet.redis_keys(),
         *sheet.tables(), *sheet.files(), *sheet.secrets(), *sheet.services(), *sheet.units(), *sheet.standing(),
+        *sheet.commands("redis"), *sheet.commands("sql"),
     ]  # fmt: skip
     ids = [row.id for row in rows]
     assert len(ids) == len(set(ids))

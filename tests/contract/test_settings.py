@@ -108,4 +108,4 @@ def test_no_dynamic_key_is_undeclared() -> None:
 
 def test_dynamic_keys_live_where_operators_look_for_them() -> None:
     assert keys.config("{key}") == SHEET["dynamic"]["key"]
-    assert keys.CONFIG_UPDATES == SHEET["dynamic"]["channel"]
+    assert SHEET["dynamic"]["channel"] == keys.CONFIG_UPDATES
