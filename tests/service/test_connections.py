@@ -1,0 +1,131 @@
+import asyncio
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, RedisError
+
+from mutt.errors import MisconfiguredError, SettingsError
+from mutt.settings import DatabaseSettings, RedisSettings
+from scripts.devtools.services import database_environment, redis_environment
+from services import postgres_connector, redis_connector
+from services.runtime.health import Health
+from services.runtime.http_server import listen
+from services.runtime.instruments import CommonInstruments
+from services.runtime.secrets import EnvironmentSecrets
+from tests.harness.proxy import Proxy
+
+
+def redis_settings(url: str) -> tuple[RedisSettings, dict[str, str]]:
+    environment = redis_environment(url)
+    return RedisSettings(port=int(environment["REDIS_PORT"]), host="127.0.0.1", tls_enabled=False), environment
+
+
+async def test_the_next_password_is_tried_when_the_current_one_is_refused(redis_url: str) -> None:
+    settings, environment = redis_settings(redis_url)
+    right = environment["REDIS_PASS_CURRENT"]
+    secrets = EnvironmentSecrets({"REDIS_PASS_CURRENT": "old", "REDIS_PASS_NEXT": right})
+    client = redis_connector.connect(settings, secrets)
+    with pytest.raises(AuthenticationError):
+        await client.ping()
+    assert await client.ping()
+    await client.aclose()
+
+
+async def test_no_command_is_repeated_when_its_reply_is_lost(
+    redis_url: str, redis_client: Redis, proxy: Callable[[str], Proxy]
+) -> None:
+    between = proxy(redis_url)
+    settings, environment = redis_settings(between.url)
+    client = redis_connector.connect(settings, EnvironmentSecrets(environment))
+    between.lose_reply(b"RPUSH")
+    with pytest.raises((ConnectionError, RedisError)):
+        await client.rpush("list", "once")
+    assert await redis_client.llen("list") == 1
+    await client.aclose()
+
+
+async def test_a_missing_or_wrong_setting_of_the_server_is_named(redis_url: str, redis_client: Redis) -> None:
+    settings, environment = redis_settings(redis_url)
+    client = redis_connector.connect(settings, EnvironmentSecrets(environment))
+    await redis_client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(MisconfiguredError, match=r"maxmemory-policy allkeys-lru.*noeviction"):
+        await redis_connector.check_server(client)
+    await redis_client.config_set("maxmemory-policy", "noeviction")
+    await redis_client.config_set("appendonly", "no")
+    assert ["appendonly" in warning for warning in await redis_connector.check_server(client)] == [True]
+    await client.aclose()
+
+
+def database_settings(url: str) -> tuple[DatabaseSettings, dict[str, str]]:
+    environment = database_environment(url)
+    settings = DatabaseSettings(
+        host=environment["DB_HOST"],
+        port=int(environment["DB_PORT"]),
+        name=environment["DB_NAME"],
+        user=environment["DB_USER"],
+        tls_enabled=False,
+        pool_min_conn=1,
+    )
+    return settings, environment
+
+
+async def test_the_next_database_password_is_tried_in_the_same_connection_attempt(database_url: str) -> None:
+    settings, environment = database_settings(database_url)
+    secrets = EnvironmentSecrets({"DB_PASS_CURRENT": "old", "DB_PASS_NEXT": environment["DB_PASS_CURRENT"]})
+    async with postgres_connector.open_pool(settings, secrets) as pool:
+        assert await postgres_connector.is_connected(pool)
+
+
+async def test_a_statement_that_never_ends_is_ended(database_url: str) -> None:
+    settings, environment = database_settings(database_url)
+    async with (
+        postgres_connector.open_pool(settings, EnvironmentSecrets(environment)) as pool,
+        pool.connection() as connection,
+    ):
+        cursor = await connection.execute("SHOW statement_timeout")
+        assert await cursor.fetchone() == ("30s",)
+        await connection.execute("SET statement_timeout = 10")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await connection.execute("SELECT pg_sleep(60)")
+
+
+async def test_health_answers_within_a_second_when_a_dependency_hangs() -> None:
+    instruments = CommonInstruments(CollectorRegistry())
+    health = Health("alerter", instruments)
+
+    async def hangs() -> bool:
+        await asyncio.sleep(60)
+        return True
+
+    async def works() -> bool:
+        return True
+
+    health.watch("redis", works)
+    health.watch("postgres", hangs)
+    health.measure_depth(hangs)
+    started = time.monotonic()
+    healthy, document = await health.report()
+    assert time.monotonic() - started < 1
+    assert not healthy
+    assert document["status"] == "unhealthy"
+    assert (document["redis"], document["postgres"]) == ("connected", "disconnected")
+    assert document["failing"] == ["postgres"]
+    assert document["queue_depth"] is None
+    assert (document["version"], document["service"]) == ("2.5", "mutt-alerter")
+
+
+def test_a_port_in_use_names_the_variable() -> None:
+    with listen("127.0.0.1", 0, "SERVER_PORT_WEBUI") as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"SERVER_PORT_WEBUI={port}: .* set SERVER_PORT_WEBUI to a free one"):
+            listen("127.0.0.1", port, "SERVER_PORT_WEBUI")
+
+
+def test_a_secret_may_come_from_a_file_and_a_missing_file_is_named(tmp_path: object) -> None:
+    folder = str(tmp_path)
+    with pytest.raises(SettingsError, match=r"INGEST_API_KEY_FILE=.* cannot be read"):
+        EnvironmentSecrets({"INGEST_API_KEY_FILE": f"{folder}/missing"})

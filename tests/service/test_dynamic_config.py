@@ -1,0 +1,101 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from services.dynamic_config import DynamicConfig
+from tests.harness.proxy import Proxy
+from tests.harness.waiting import eventually
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Callable[[DynamicConfig], None]]:
+    tasks: list[asyncio.Task[Any]] = []
+    yield lambda config: tasks.append(asyncio.create_task(config.run()))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_stored_value_wins_over_the_environments_and_that_over_the_default(redis_client: Redis) -> None:
+    config = DynamicConfig(redis_client, enabled=True, fallbacks={"moog_rate_limit": 7})
+    await config.refresh()
+    assert (config.integer("moog_rate_limit"), config.integer("moog_batch_size")) == (7, 100)
+    await redis_client.set("mutt:config:moog_rate_limit", 9)
+    await config.refresh()
+    assert config.integer("moog_rate_limit") == 9
+    await redis_client.delete("mutt:config:moog_rate_limit")
+    await config.refresh()
+    assert config.integer("moog_rate_limit") == 7
+
+
+async def test_a_value_out_of_bounds_is_refused_and_the_last_good_one_stays(redis_client: Redis) -> None:
+    config = DynamicConfig(redis_client, enabled=True)
+    await redis_client.set("mutt:config:moog_rate_limit", 9)
+    await config.refresh()
+    await redis_client.set("mutt:config:moog_rate_limit", "lots")
+    await config.refresh()
+    assert config.integer("moog_rate_limit") == 9
+    assert "a whole number from 1 to 100000 is needed" in config.problems["moog_rate_limit"]
+    await redis_client.set("mutt:config:moog_rate_limit", 10)
+    await config.refresh()
+    assert not config.problems
+
+
+async def test_without_reading_enabled_values_stay_but_topics_are_announced(
+    redis_client: Redis, running: Callable[[DynamicConfig], None]
+) -> None:
+    config = DynamicConfig(redis_client, enabled=False)
+    told: list[str] = []
+    config.on_change("rules", lambda: told.append("rules"))
+    await redis_client.set("mutt:config:moog_rate_limit", 9)
+    running(config)
+
+    async def publish() -> int:
+        return int(await redis_client.publish("mutt:config:updates", "rules"))
+
+    listening: Callable[[], Any] = publish
+    await eventually(listening, "a listener")
+    await eventually(lambda: told, "the announcement")
+    assert config.integer("moog_rate_limit") == 50
+
+
+async def test_a_published_change_is_seen_at_once_and_calls_back(
+    redis_client: Redis, running: Callable[[DynamicConfig], None]
+) -> None:
+    config = DynamicConfig(redis_client, enabled=True)
+    values: list[int] = []
+    config.on_change("moog_rate_limit", lambda: values.append(config.integer("moog_rate_limit")))
+    running(config)
+    await redis_client.set("mutt:config:moog_rate_limit", 9)
+
+    async def publish() -> int:
+        return int(await redis_client.publish("mutt:config:updates", "moog_rate_limit"))
+
+    listening: Callable[[], Any] = publish
+    await eventually(listening, "a listener")
+    await eventually(lambda: values == [9], "the new value")
+
+
+async def test_after_a_lost_connection_everything_counts_as_changed(
+    redis_url: str, proxy: Callable[[str], Proxy], running: Callable[[DynamicConfig], None]
+) -> None:
+    between = proxy(redis_url)
+    client = Redis.from_url(between.url)
+    config = DynamicConfig(client, enabled=True)
+    told: list[str] = []
+    for topic in ("rules", "hosts", "teams"):
+        config.on_change(topic, lambda topic=topic: told.append(topic))  # type: ignore[misc]
+    running(config)
+
+    async def publish() -> int:
+        return int(await client.publish("mutt:config:updates", "moog_rate_limit"))
+
+    listening: Callable[[], Any] = publish
+    await eventually(listening, "a listener")
+    between.cut()
+    between.mend()
+    await eventually(lambda: sorted(told) == ["hosts", "rules", "teams"], "all topics")
+    await client.aclose()
