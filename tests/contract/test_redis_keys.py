@@ -64,7 +64,7 @@ def queues(stack: Stack, watch: Watch) -> None:
     """Hold each step of an event's way for long enough to be seen."""
     alerter, forwarder = stack.services["alerter"], stack.services["moog-forwarder"]
     with stopped(alerter):
-        stack.post(PAGE)
+        stack.post(LOG, LOG)  # the first goes to the claim that waits in Redis, whoever holds it
         watch.until("mutt:ingest_queue")
     with stopped(forwarder):
         stack.post(PAGE, LOG, UNMATCHED)
