@@ -35,13 +35,14 @@ def rules(count: int = RULES) -> list[BenchmarkRule]:
     made = []
     for number in range(count):
         priority = 1000 - number * 900 // count
-        literal = LITERALS[number // 6 % len(LITERALS)] if number % 6 == 3 else f"MODULE{number:05d}-3-FAULT"
-        if number % 10 == 8:
+        if number % 6 == 3:
+            made.append(BenchmarkRule(LITERALS[number // 6 % len(LITERALS)], None, "contains", priority))
+        elif number % 10 == 8:
             made.append(BenchmarkRule(rf"process {number}\d+ exited with code [1-9]\d*", None, "regex", priority))
         elif number % 10 == 9:
             made.append(BenchmarkRule(None, f"1.3.6.1.4.1.{9000 + number}", "oid_prefix", priority))
         else:
-            made.append(BenchmarkRule(literal, None, "contains", priority))
+            made.append(BenchmarkRule(f"MODULE{number:05d}-3-FAULT", None, "contains", priority))
     return made
 
 

@@ -67,7 +67,7 @@ def queues(stack: Stack, watch: Watch) -> None:
         stack.post(LOG, LOG)  # the first goes to the claim that waits in Redis, whoever holds it
         watch.until("mutt:ingest_queue")
     with stopped(forwarder):
-        stack.post(PAGE, LOG, UNMATCHED)
+        stack.post(PAGE, PAGE, LOG, UNMATCHED)
         watch.until("mutt:alert_queue")
     with psycopg.connect(stack.database_url) as connection:
         connection.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
