@@ -78,7 +78,8 @@ def judge(entry: bytes, source: Source, now: datetime, base: float, most: int) -
     if envelope.shedding_reason is not None:
         return Verdict(Step.REPLAY, amend(entry, retry_count=0, shedding_reason=None))
     if envelope.remediation_attempts >= most:
-        return Verdict(Step.POISON, entry)
+        # Its kind says which queue a person may send it back to.
+        return Verdict(Step.POISON, amend(entry, kind=source.value))
     if not is_due(envelope, now, base):
         return None
     return _attempt(entry, rest, source, now, envelope.remediation_attempts + 1)

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from mutt import keys
+from mutt.envelope import amend
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.waiting import wait_for
 from tests.service.dead_letters import dead, dead_alert, event, message_of, mutt_of, shed
@@ -76,7 +77,11 @@ def test_a_letter_whose_attempts_are_spent_is_given_up_visibly(client: Any, star
     client.lpush(ALERTER_DLQ, spent, b"\xffnot an entry")
     client.lpush(MOOG_DLQ, spent_alert)
     service = start_quick(start_service)
-    assert set(wait_length(client, keys.POISON, 3)) == {spent, spent_alert, b"\xffnot an entry"}
+    assert set(wait_length(client, keys.POISON, 3)) == {
+        amend(spent, kind="alerter"),
+        amend(spent_alert, kind="moog"),
+        b"\xffnot an entry",
+    }
     assert service.metric(NAME, source="alerter", status="fail") == 2
     assert service.metric(NAME, source="moog", status="fail") == 1
     wait_for(lambda: service.metric("mutt_remediation_poison_depth") == 3, "the depth of the poison list")

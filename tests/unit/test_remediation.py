@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutt.envelope import failed
+from mutt.envelope import amend, failed
 from mutt.errors import EntryError
 from mutt.events import decided_entry
 from mutt.fields import iso
@@ -66,9 +66,10 @@ def test_attempt_n_waits_n_minutes_from_death(attempts: int, wait: int, source: 
     assert mutt_of(found.payload)["retry_count"] == 0
 
 
-def test_after_the_last_attempt_it_is_given_up_as_it_is() -> None:
+@pytest.mark.parametrize("source", Source)
+def test_after_the_last_attempt_it_is_given_up_with_its_origin(source: Source) -> None:
     entry = dead(0, remediation_attempts=3)
-    assert verdict(entry) == (Step.POISON, entry)
+    assert verdict(entry, source) == (Step.POISON, amend(entry, kind=source.value))
 
 
 def test_the_event_itself_comes_back_byte_for_byte() -> None:
@@ -105,7 +106,7 @@ def test_bytes_that_stay_unreadable_spend_their_attempts_among_the_dead_letters(
         assert mutt_of(found.payload)["last_error"]["at"] == iso(NOW)
         assert verdict(found.payload, source) is None or attempt == MOST
         entry = unreadable(raw, remediation_attempts=attempt)
-    assert verdict(entry, source) == (Step.POISON, entry)
+    assert verdict(entry, source) == (Step.POISON, amend(entry, kind=source.value))
 
 
 def test_base64_that_is_none_spends_its_attempts_too() -> None:
