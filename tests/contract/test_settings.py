@@ -11,6 +11,7 @@ from mutt.variables import Variable, variables
 from tests.contract.sheet import SHEET, Row, params
 from tests.contract.sheet import dynamic_keys as dynamic_rows
 from tests.contract.sheet import variables as variable_rows
+from tests.contract.usage import attributes_read, fields
 
 SHARED = {"global", "redis", "vault"}
 
@@ -33,34 +34,35 @@ def known(cls: type[CommonSettings], name: str) -> tuple[Variable, Any]:
 
 
 @params(variable_rows())
-def test_a_variable_has_its_default(row: Row) -> None:
-    facts = row.facts
+def test_a_variable_has_its_default_and_an_effect(row: Row) -> None:
     for cls in readers(row.service):
-        variable, _ = known(cls, facts["name"])
-        assert variable.required == facts.get("required", False)
-        if variable.required:
-            continue
-        expected = facts.get("default")
-        if isinstance(expected, str) and "{random}" in expected:
-            assert variable.default is None
-            assert expected in variable.purpose
-        elif isinstance(variable.default, tuple):
-            assert ",".join(variable.default) == (expected or "")
-        else:
-            assert (variable.default or None) == (expected or None)
-            assert isinstance(expected, (str, type(None))) == isinstance(variable.default, (str, type(None)))
+        check_default(cls, row.facts)
+        check_effect(cls, row.facts["name"])
 
 
-@params(variable_rows())
-def test_a_variable_changes_what_the_service_reads(row: Row) -> None:
-    for cls in readers(row.service):
-        variable, kind = known(cls, row.facts["name"])
-        given = another_value(variable, kind)
-        environ = {"MOOG_WEBHOOK_URL": "https://moog.example/events", "VAULT_ROLE_ID": "role"}
-        environ[variable.name] = given
-        if variable.name.endswith("_HEARTBEAT_INTERVAL"):
-            environ[variable.name] = "2"
-        assert load(cls, environ) != load(cls, {**environ, variable.name: standing_value(variable)})
+def check_default(cls: type[CommonSettings], facts: dict[str, Any]) -> None:
+    """Assert that the variable holds what is promised where it is not set."""
+    variable, _ = known(cls, facts["name"])
+    assert variable.required == facts.get("required", False)
+    expected = facts.get("default")
+    if isinstance(expected, str) and "{random}" in expected:
+        assert variable.default is None
+        assert expected in variable.purpose
+    elif isinstance(variable.default, tuple):
+        assert ",".join(variable.default) == (expected or "")
+    else:
+        assert (variable.default or None) == (expected or None)
+        assert isinstance(expected, (str, type(None))) == isinstance(variable.default, (str, type(None)))
+
+
+def check_effect(cls: type[CommonSettings], name: str) -> None:
+    """Assert that the variable changes the settings, and that something reads what it changes."""
+    variable, kind = known(cls, name)
+    environ = {"MOOG_WEBHOOK_URL": "https://moog.example/events", "VAULT_ROLE_ID": "role"}
+    changed = "2" if name.endswith("_HEARTBEAT_INTERVAL") else another_value(variable, kind)
+    assert load(cls, environ | {name: changed}) != load(cls, environ | {name: standing_value(variable)})
+    field = dict(fields(cls))[name]
+    assert field in attributes_read(), f"nothing reads {field}"
 
 
 def another_value(variable: Variable, kind: Any) -> str:
