@@ -5,6 +5,7 @@ from services.runtime import signals
 signals.hold_hangup()  # before the imports below, which take a while
 
 # ruff: noqa: E402
+import os
 from contextlib import suppress
 from functools import partial
 
@@ -41,7 +42,7 @@ async def main(process: WebUi) -> None:
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
         health.watch("postgres", partial(postgres_connector.is_connected, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
-        app = build(Context(settings, process.instruments, keyring, process.redis, pool), health)
+        app = build(Context(settings, process.instruments, keyring, process.redis, pool, os.environ), health)
         async with serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI"), background() as start:
             start("hangup", _follow_hangups(process))
             log.info("ready", port=settings.port)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from services.runtime.health import VERSION, Health
 from services.runtime.ops_server import routes
 from services.web_ui import replies
-from services.web_ui.api import hosts, rules, teams
+from services.web_ui.api import audit, config, hosts, rates, rules, teams
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
 
@@ -19,7 +19,7 @@ def build(context: Context, health: Health) -> ASGIApp:
     app = FastAPI(
         title="MUTT web UI",
         version=VERSION,
-        description="Rules, development hosts and teams of MUTT. Every change is audited and takes effect at once.",
+        description="Rules, hosts, teams, configuration and audit. Every change is recorded and takes effect at once.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -27,7 +27,7 @@ def build(context: Context, health: Health) -> ASGIApp:
     )
     app.state.context = context
     replies.install(app)
-    for part in (rules, hosts, teams):
+    for part in (rules, hosts, teams, config, audit, rates):
         app.include_router(part.router)
 
     @app.get("/api/v2/openapi.json", include_in_schema=False)

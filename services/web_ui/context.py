@@ -1,6 +1,6 @@
 """What the handlers of the API work with, and how they ask for it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -34,6 +34,7 @@ class Context:
     keyring: KeyRing
     redis: Redis
     pool: Pool
+    environ: Mapping[str, str]
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Queries]:

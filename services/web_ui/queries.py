@@ -95,7 +95,7 @@ class Queries:
             _names(table.columns),
         )
         row = shown((await self.fetch("insert", statement, tuple(values.values())))[0])
-        await self._record(table, "CREATE", row[table.key], change, old=None, new=row)
+        await self.record(table.name, "CREATE", row[table.key], change, old=None, new=row)
         return row
 
     async def update(self, table: Table, old: Row, values: Mapping[str, Any], change: Change) -> Row:
@@ -107,7 +107,7 @@ class Queries:
             _names(table.columns),
         )
         row = shown((await self.fetch("update", statement, (*values.values(), old[table.key])))[0])
-        await self._record(table, "UPDATE", old[table.key], change, old=old, new=row)
+        await self.record(table.name, "UPDATE", old[table.key], change, old=old, new=row)
         return row
 
     async def delete(self, table: Table, old: Row, change: Change) -> None:
@@ -117,9 +117,9 @@ class Queries:
         )
         with self.timed("delete"):
             await self.connection.execute(statement, (old[table.key],))
-        await self._record(table, "DELETE", old[table.key], change, old=old, new=None)
+        await self.record(table.name, "DELETE", old[table.key], change, old=old, new=None)
 
-    async def fetch(self, operation: str, statement: sql.Composed, values: Sequence[Any] = ()) -> list[Row]:
+    async def fetch(self, operation: str, statement: sql.SQL | sql.Composed, values: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a statement."""
         with self.timed(operation):
             async with self.connection.cursor(row_factory=dict_row) as cursor:
@@ -135,15 +135,16 @@ class Queries:
         finally:
             self._latency.labels(operation).observe((time.perf_counter() - started) * 1000)
 
-    async def _record(
-        self, table: Table, operation: str, key: int | str, change: Change, *, old: Row | None, new: Row | None
+    async def record(
+        self, table: str, operation: str, key: int | str, change: Change, *, old: Row | None, new: Row | None
     ) -> None:
+        """Add a row to config_audit_log."""
         with self.timed("insert"):
             await record_config_change(
                 self.connection,
                 changed_by=change.by,
                 operation=operation,
-                table_name=table.name,
+                table_name=table,
                 record_id=key,
                 old_values=old,
                 new_values=new,

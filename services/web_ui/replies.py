@@ -63,6 +63,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(psycopg.errors.UndefinedTable, _no_schema)
     app.add_exception_handler(psycopg.errors.UndefinedColumn, _no_schema)
     app.add_exception_handler(psycopg.errors.CheckViolation, _refused_by_database)
+    app.add_exception_handler(psycopg.DataError, _refused_by_database)
     app.add_exception_handler(RedisError, _redis_away)
 
 
@@ -109,7 +110,7 @@ async def _no_schema(request: Request, error: Exception) -> Response:
 
 async def _refused_by_database(request: Request, error: Exception) -> Response:
     name = error.diag.constraint_name if isinstance(error, psycopg.Error) else None
-    return refuse(request, 400, f"PostgreSQL refuses the values: constraint {name}")
+    return refuse(request, 400, f"PostgreSQL refuses the values: {f'constraint {name}' if name else error}")
 
 
 async def _redis_away(request: Request, error: Exception) -> Response:

@@ -85,6 +85,141 @@ class Teams(BaseModel):
     offset: int
 
 
+class Event(BaseModel):
+    """An event as it was audited."""
+
+    event_id: str
+    correlation_id: str
+    event_timestamp: str
+    received_at: str
+    audited_at: str
+    hostname: str
+    message: str
+    source: str | None
+    syslog_severity: int | None
+    trap_oid: str | None
+    rule_id: int | None
+    rule_version: int | None
+    team: str
+    handling: str
+    environment: str
+    forwarded: bool
+    raw: Any
+
+
+class Pagination(BaseModel):
+    """Where a page is among all."""
+
+    page: int
+    limit: int
+    total: int
+    pages: int
+
+
+class EventPagination(Pagination):
+    """Likewise; `exact` is false where `total` is an estimate."""
+
+    exact: bool
+    next_cursor: str | None
+
+
+class AuditLogs(BaseModel):
+    """A page of events, newest first."""
+
+    logs: list[Event]
+    pagination: EventPagination
+
+
+class Delivery(BaseModel):
+    """One attempt to deliver an alert."""
+
+    at: str
+    attempt: int
+    status: int | None
+    outcome: str
+
+
+class DeliveredEvent(Event):
+    """An event and what came of its alert."""
+
+    deliveries: list[Delivery]
+
+
+class Events(BaseModel):
+    """The events of one id."""
+
+    events: list[DeliveredEvent]
+
+
+class Change(BaseModel):
+    """A change of the configuration."""
+
+    id: int
+    changed_at: str
+    changed_by: str
+    operation: str
+    table_name: str
+    record_id: str | None
+    old_values: Any
+    new_values: Any
+    reason: str | None
+    correlation_id: str | None
+
+
+class ConfigAudit(BaseModel):
+    """A page of changes, newest first."""
+
+    changes: list[Change]
+    pagination: Pagination
+
+
+class Summary(BaseModel):
+    """Events a second."""
+
+    current_rate_1m: float
+    avg_rate_15m: float
+    avg_rate_1h: float
+
+
+class Chart(BaseModel):
+    """Events a minute by hour."""
+
+    labels: list[str]
+    data: list[float]
+
+
+class Metrics(BaseModel):
+    """Rates and depths."""
+
+    summary: Summary
+    chart_24h: Chart
+    queues: dict[str, int]
+
+
+class Setting(BaseModel):
+    """A dynamic key; `value` is what Redis holds, `effective` what a service takes."""
+
+    key: str
+    type: str
+    value: int | float | str | None
+    effective: int | float | str
+    source: str
+    default: int | float | str
+    low: float | None
+    high: float | None
+    choices: list[str]
+    purpose: str
+    variable: str | None
+    warning: str | None
+
+
+class Config(BaseModel):
+    """All dynamic keys; `enabled` tells whether services read them."""
+
+    config: list[Setting]
+    enabled: bool
+
+
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _REASON = {"type": "string", "description": "Why; kept with the change"}
 _RULE_FIELDS: dict[str, Any] = {
@@ -119,6 +254,7 @@ NEW_TEAM = body(
     {"hostname": {"type": "string"}, "team_assignment": {"type": "string"}, "reason": _REASON},
     ["hostname", "team_assignment"],
 )
+NEW_VALUE = body({"value": {"type": ["integer", "number", "string"]}, "reason": _REASON}, ["value"])
 CHANGED_TEAM = body({"team_assignment": {"type": "string"}, "reason": _REASON}, ["team_assignment"])
 
 

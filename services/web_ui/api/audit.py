@@ -1,0 +1,158 @@
+"""/api/v2/audit-logs, /events and /config-audit: what became of each event, and who changed what."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from psycopg.errors import QueryCanceled
+from pydantic import BaseModel, Field
+
+from mutt.handling import Handling, normalise_host
+from mutt.ids import is_uuid
+from mutt.paging import DAY, Position, decode_cursor, encode_cursor, end_of, start_of
+from services.web_ui import schemas
+from services.web_ui.audit_queries import SEARCH_TIMEOUT_MS, AuditQueries, Total, contains, time_of
+from services.web_ui.context import Parts, Viewer
+from services.web_ui.queries import Row
+from services.web_ui.replies import ApiError
+
+PAGE_MAX = 200
+# Rows that may be skipped by page number; further on only a cursor is quick.
+OFFSET_MAX = 10_000
+# What no index finds is looked for within a range of time, this long unless one is given.
+SEARCHED = ("q", "handling", "rule_id")
+
+T = TypeVar("T")
+
+Moment = Annotated[str | None, Field(description="A date, or a time in ISO 8601", max_length=40)]
+Word = Annotated[str | None, Field(min_length=1, max_length=255)]
+PageSize = Annotated[int | None, Field(ge=1, le=PAGE_MAX)]
+
+
+class EventQuery(BaseModel):
+    """The parameters of audit-logs."""
+
+    hostname: Word = None
+    rule_id: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+    correlation_id: UUID | None = None
+    event_id: UUID | None = None
+    handling: Handling | None = None
+    q: Annotated[str | None, Field(min_length=1, max_length=255, description="Text in the message")] = None
+    start_date: Moment = None
+    end_date: Moment = None
+    page: Annotated[int, Field(ge=1)] = 1
+    limit: PageSize = None
+    cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
+
+    def filters(self, now: datetime) -> dict[str, Any]:
+        """Return what is asked for as conditions; a search without an index is given a range of time."""
+        start, end = _moment("start_date", start_of, self.start_date), _moment("end_date", end_of, self.end_date)
+        exactly = self.correlation_id is not None or self.event_id is not None
+        if start is None and not exactly and any(getattr(self, name) is not None for name in SEARCHED):
+            start = (end or now) - DAY
+        found = {
+            "hostname": None if self.hostname is None else list({self.hostname, normalise_host(self.hostname)}),
+            "rule_id": self.rule_id,
+            "correlation_id": self.correlation_id,
+            "event_id": self.event_id,
+            "handling": None if self.handling is None else str(self.handling),
+            "q": None if self.q is None else contains(self.q),
+            "start": start,
+            "end": end,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class ChangeQuery(BaseModel):
+    """The parameters of config-audit."""
+
+    changed_by: Word = None
+    table_name: Word = None
+    record_id: Word = None
+    operation: Word = None
+    start_date: Moment = None
+    end_date: Moment = None
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    limit: PageSize = None
+
+
+router = APIRouter(prefix="/api/v2", tags=["audit"])
+
+
+@router.get("/audit-logs", response_model=schemas.AuditLogs, responses=schemas.errors())
+async def list_events(parts: Parts, _caller: Viewer, asked: Annotated[EventQuery, Query()]) -> dict[str, Any]:
+    """List audited events, newest first.
+
+    Where `q`, `handling` or `rule_id` is given without a range of time, the last 24 hours are looked through.
+    """
+    size = asked.limit or parts.settings.audit_log_page_size
+    filters = asked.filters(datetime.now(UTC))
+    after = _moment("cursor", decode_cursor, asked.cursor)
+    offset = 0 if after else (asked.page - 1) * size
+    if offset > OFFSET_MAX:
+        raise ApiError(400, f"page {asked.page} begins behind row {OFFSET_MAX}; go on with next_cursor, or narrow")
+    try:
+        async with parts.database() as queries:
+            audit = AuditQueries(queries)
+            rows = await audit.events(filters, size, offset, after)
+            last = after is None and len(rows) < size and (offset == 0 or bool(rows))
+            total = Total(offset + len(rows), exact=True) if last else await audit.count_events(filters)
+    except QueryCanceled:
+        longest = f"the search took longer than {SEARCH_TIMEOUT_MS // 1000} s"
+        raise ApiError(503, f"{longest}; narrow the range of time, or give a hostname") from None
+    following = encode_cursor(Position(time_of(rows[-1]), rows[-1]["event_id"])) if len(rows) == size else None
+    pagination = _pagination(asked.page, size, total.rows) | {"exact": total.exact, "next_cursor": following}
+    return {"logs": rows, "pagination": pagination}
+
+
+@router.get("/events/{id}", response_model=schemas.Events, responses=schemas.errors(404))
+async def get_events(id: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:  # noqa: A002  (the path's own word)
+    """Return an event by its event_id, or all that share a correlation_id, with the attempts to deliver each."""
+    if not is_uuid(id):
+        raise ApiError(400, "an event_id or a correlation_id is a UUID", details={"id": "is not a UUID"})
+    async with parts.database() as queries:
+        audit = AuditQueries(queries)
+        rows = await audit.events({"event_id": id}, 1) or await audit.events({"correlation_id": id}, PAGE_MAX)
+        deliveries = await audit.deliveries([row["event_id"] for row in rows])
+    if not rows:
+        raise ApiError(404, f"no audited event has the event_id or correlation_id {id}; it may still be in a queue")
+    for row in rows:
+        row["deliveries"] = [_without_id(each) for each in deliveries if each["event_id"] == row["event_id"]]
+    return {"events": rows}
+
+
+@router.get("/config-audit", response_model=schemas.ConfigAudit, responses=schemas.errors())
+async def list_changes(parts: Parts, _caller: Viewer, asked: Annotated[ChangeQuery, Query()]) -> dict[str, Any]:
+    """List the changes of rules, hosts, teams and configuration, newest first."""
+    size = asked.limit or parts.settings.audit_log_page_size
+    filters = {
+        "changed_by": asked.changed_by,
+        "table_name": asked.table_name,
+        "record_id": asked.record_id,
+        "operation": asked.operation,
+        "changed_start": _moment("start_date", start_of, asked.start_date),
+        "changed_end": _moment("end_date", end_of, asked.end_date),
+    }
+    filters = {name: value for name, value in filters.items() if value is not None}
+    async with parts.database() as queries:
+        rows, total = await AuditQueries(queries).changes(filters, size, (asked.page - 1) * size)
+    return {"changes": rows, "pagination": _pagination(asked.page, size, total)}
+
+
+def _moment(name: str, read: Callable[[str], T], text: str | None) -> T | None:
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ApiError(400, f"{name} {error}", details={name: str(error)}) from None
+
+
+def _pagination(page: int, limit: int, total: int) -> dict[str, Any]:
+    return {"page": page, "limit": limit, "total": total, "pages": -(-total // limit)}
+
+
+def _without_id(delivery: Row) -> Row:
+    return {name: value for name, value in delivery.items() if name != "event_id"}
