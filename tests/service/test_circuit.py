@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from mutt import keys
 from mutt.circuit import Result, State
 from mutt.settings import CircuitSettings, QueueNames
-from services.protocol.circuit import Circuit, Idle, close_if_idle, read_state
+from services.protocol.circuit import Circuit, Idle, close_if_idle, read
 
 NAMES = QueueNames()
 SETTINGS = CircuitSettings(threshold=3, open_seconds=60.0)
@@ -127,7 +127,7 @@ async def test_the_scripts_and_the_model_tell_the_same_story(redis_client: Redis
             await redis_client.delete(NAMES.alert_queue)
             if model.waiting:
                 await redis_client.lpush(NAMES.alert_queue, b"an alert")
-        assert await read_state(redis_client) is model.state
+        assert await read(redis_client) == (model.state, model.generation)
         failures = int(await redis_client.get(keys.CIRCUIT_FAILURES) or 0)
         assert failures == model.failures
 
@@ -213,6 +213,6 @@ async def test_an_idle_circuit_closes_only_when_nothing_is_left_to_probe_with(re
     assert await idle() is Idle.EMPTY
     await redis_client.delete(NAMES.moog_dlq)
     assert await idle() is Idle.CLOSED
-    assert await read_state(redis_client) is State.CLOSED
+    assert (await read(redis_client)).state is State.CLOSED
     assert await redis_client.get(keys.CIRCUIT_FAILURES) is None
     assert await idle() is Idle.WAIT

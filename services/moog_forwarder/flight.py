@@ -1,0 +1,157 @@
+"""The alerts that a forwarder holds: which may be sent now, which have to wait for another, which are on their way."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mutt.events import DecidedEvent
+from mutt.moogsoft import order_key
+
+BODY_MOST = 4 * 1024 * 1024  # bytes of entries in one request
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One held alert. `key` is what must not overtake each other, `alone` forbids company in a request.
+
+    `exclusive` forbids any other alert beside it: a probe, or an entry that may kill its worker. `copies` counts how
+    often the same bytes were claimed.
+    """
+
+    entry: bytes
+    event: DecidedEvent
+    generation: int
+    number: int
+    key: str | None
+    alone: bool = False
+    exclusive: bool = False
+    is_probe: bool = False
+    copies: int = 1
+
+
+class Deferred(NamedTuple):
+    """A problem or clear that waits for its retry: until when (monotonic), and which alert it is."""
+
+    until: float
+    event_id: str
+
+
+class Flight:
+    """All that is held; `arrived` wakes the sender, `left` the claims."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.left = asyncio.Event()
+        self._items: dict[bytes, Item] = {}
+        self._pending: deque[Item] = deque()
+        self._busy: set[str] = set()
+        self._deferred: dict[str, Deferred] = {}
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Tell whether an alert is held that tolerates no other."""
+        return any(item.exclusive for item in self._items.values())
+
+    @property
+    def blocked(self) -> int:
+        """Return how many cannot be sent because another of their key is on its way or comes first."""
+        return sum(item.key is not None for item in self._pending) - len(self._sendable_keys())
+
+    def admit(self, entry: bytes, event: DecidedEvent, generation: int) -> Item:
+        """Take an alert in; the same bytes once more are the same alert, which is sent once."""
+        item = self._items.get(entry)
+        if item is not None:
+            item.copies += 1
+            return item
+        item = Item(entry, event, generation, next(self._numbers), order_key(event))
+        self._items[entry] = item
+        self._pending.append(item)
+        self.arrived.set()
+        return item
+
+    def ready(self, size: int) -> int:
+        """Return how many requests of up to `size` alerts could be sent now."""
+        free = sum(item.key is None for item in self._pending) + len(self._sendable_keys())
+        return -(-free // size)
+
+    def take(self, requests: int, size: int) -> list[list[Item]]:
+        """Take out what up to `requests` requests carry; `release` each alert when its request has ended."""
+        groups: list[list[Item]] = []
+        while len(groups) < requests and (group := self._take_group(size)):
+            groups.append(group)
+        return groups
+
+    def take_if(self, wanted: Callable[[Item], bool]) -> list[Item]:
+        """Take out what was not sent and is `wanted`, in order."""
+        taken = [item for item in self._pending if wanted(item)]
+        if taken:
+            self._pending = deque(item for item in self._pending if not wanted(item))
+        return taken
+
+    def release(self, item: Item) -> None:
+        """Let the next of the same key go: this one's request has ended."""
+        if item.key is not None:
+            self._busy.discard(item.key)
+        self.arrived.set()
+
+    def leave(self, item: Item) -> None:
+        """Forget an alert: it is settled."""
+        self._items.pop(item.entry, None)
+        self.left.set()
+
+    def defer(self, item: Item, until: float) -> None:
+        """Note that this alert waits for its retry, so that no later one of its key overtakes it meanwhile."""
+        if item.key is not None:
+            self._deferred[item.key] = Deferred(until, item.event.envelope.event_id)
+
+    def take_overtaking(self, now: float) -> list[tuple[Item, float]]:
+        """Take out what would overtake an earlier alert of its key that waits for its retry, with the seconds left."""
+        self._deferred = {key: waiting for key, waiting in self._deferred.items() if waiting.until > now}
+        if not self._deferred:
+            return []
+
+        def overtakes(item: Item) -> bool:
+            waiting = self._deferred.get(item.key or "")
+            return waiting is not None and waiting.event_id != item.event.envelope.event_id
+
+        return [(item, self._deferred[item.key or ""].until - now) for item in self.take_if(overtakes)]
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for `arrived` or `left`, but not for long: a missed wake-up costs no more than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        event.clear()
+
+    def _sendable_keys(self) -> set[str]:
+        return {item.key for item in self._pending if item.key is not None and item.key not in self._busy}
+
+    def _take_group(self, size: int) -> list[Item]:
+        group: list[Item] = []
+        kept: list[Item] = []
+        passed_over: set[str] = set()
+        weight = 0
+        while self._pending and len(group) < size:
+            item = self._pending.popleft()
+            is_blocked = item.key is not None and (item.key in self._busy or item.key in passed_over)
+            if is_blocked or (group and (item.alone or weight + len(item.entry) > BODY_MOST)):
+                kept.append(item)
+                if item.key is not None:
+                    passed_over.add(item.key)
+                continue
+            if item.key is not None:
+                self._busy.add(item.key)
+            group.append(item)
+            weight += len(item.entry)
+            if item.alone:
+                break
+        self._pending.extendleft(reversed(kept))
+        return group

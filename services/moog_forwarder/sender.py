@@ -1,0 +1,219 @@
+"""Sends alerts: as many at once as is allowed, none before its turn, and what each answer means."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from redis.exceptions import RedisError
+
+from mutt.answers import Verdict
+from mutt.circuit import Result, State
+from mutt.forwarding import Move, Resolution, RetryPolicy, circuit_result, resolve
+from mutt.moogsoft import body_of
+from services.audit_logger import Delivery
+from services.logging_utils import get_logger
+from services.moog_forwarder.deliveries import DeliveryLog
+from services.moog_forwarder.flight import Item
+from services.moog_forwarder.settler import Desk, Ended, Leaving
+from services.moog_forwarder.slo import SloCounter
+from services.moog_forwarder.webhook import Answer, Webhook
+from services.rate_limiter import Grant, RateLimiter
+from services.tracing_utils import span
+
+WAKE_SECONDS = 0.5
+STANDING_SECONDS = 0.5  # age past which the circuit's standing is read again before sending
+BEHIND_SECONDS = 0.05  # by which a held alert comes after the one that it must not overtake
+
+log = get_logger(__name__)
+
+
+class Sender:
+    """Takes alerts from the flight and puts their ends to the settler."""
+
+    def __init__(
+        self, desk: Desk, *, webhook: Webhook, limiter: RateLimiter, deliveries: DeliveryLog, slo: SloCounter
+    ) -> None:
+        settings = desk.process.settings
+        self._process = desk.process
+        self._settings = settings
+        self._instruments = desk.process.instruments
+        self._config = desk.config
+        self._flight = desk.flight
+        self._breaker = desk.breaker
+        self._settler = desk.settler
+        self._webhook = webhook
+        self._limiter = limiter
+        self._deliveries = deliveries
+        self._slo = slo
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
+
+    async def dispatch_once(self) -> bool:
+        """Start every request that may start now; a wake-up or half a second later it is called again."""
+        await self._flight.wait(self._flight.arrived, WAKE_SECONDS)
+        while not self._process.stopping.is_set():
+            self._check_tasks()
+            if self._breaker.throttle_left:
+                await self._process.pause(min(self._breaker.throttle_left, WAKE_SECONDS))
+                continue
+            size = self._size()
+            wanted = min(self._settings.concurrency - len(self._under_way), self._flight.ready(size))
+            if wanted <= 0:
+                break
+            if not await self._breaker.told(WAKE_SECONDS):
+                continue
+            await self._return_unsent()
+            grant = await self._acquire(wanted)
+            if not self._breaker.has_told:
+                continue
+            for group in self._flight.take(grant.tokens, size):
+                self._start(group)
+            if grant.tokens < wanted:
+                # Not for the whole wait, since the limit may be raised meanwhile.
+                await self._process.pause(min(grant.wait_ms / 1000, WAKE_SECONDS))
+        return True
+
+    async def finish(self) -> None:
+        """Wait for the requests under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+            self._check_tasks()
+
+    def _size(self) -> int:
+        return self._config.integer("moog_batch_size") if self._settings.batch_mode == "events" else 1
+
+    async def _acquire(self, wanted: int) -> Grant:
+        limit = self._config.integer("moog_rate_limit")
+        grant = await self._limiter.acquire(wanted, limit=limit, period=self._settings.rate_period)
+        if grant.tokens < wanted:
+            self._instruments.rate_limit_hits.inc()
+        return grant
+
+    async def _return_unsent(self) -> None:
+        """Take back what must not be sent now: an older generation's, and what would overtake its problem."""
+        standing = await self._breaker.look(older_than=STANDING_SECONDS)
+        stale = self._flight.take_if(lambda item: not self._may_send(item))
+        if stale:
+            log.info("the circuit changed, handing back what was not sent", alerts=len(stale), state=standing.state)
+        moves = [(item, Resolution(Move.FRONT, item.entry)) for item in stale]
+        for item, seconds in self._flight.take_overtaking(time.monotonic()):
+            moves.append((item, Resolution(Move.WAIT, item.entry, seconds + BEHIND_SECONDS)))
+        for item, resolution in moves:
+            report = (item.generation, Result.UNKNOWN) if item.is_probe else None
+            self._settler.put(Ended([_leaving(item, resolution, sent=False)], report))
+
+    def _may_send(self, item: Item) -> bool:
+        standing = self._breaker.standing
+        return standing.state is not State.OPEN and item.generation == standing.generation
+
+    def _start(self, group: list[Item]) -> None:
+        task = asyncio.create_task(self._deliver(group), name="deliver")
+        task.add_done_callback(lambda _: self._flight.arrived.set())
+        self._under_way.add(task)
+
+    def _check_tasks(self) -> None:
+        """Let the failure of a task be that of the process: it would have kept its alerts for ever."""
+        for task in [task for task in self._under_way if task.done()]:
+            self._under_way.discard(task)
+            task.result()
+
+    async def _deliver(self, group: Sequence[Item]) -> None:
+        answer = await self._send(group)
+        report = (group[0].generation, circuit_result(answer.outcome))
+        if answer.outcome.verdict is Verdict.REJECTED and len(group) > 1:
+            self._settler.put(Ended(report=report))
+            await self._split(group, answer.outcome.message)
+            return
+        now = datetime.now(UTC)
+        resolutions = [
+            resolve(
+                item.entry,
+                item.event.envelope.retry_count,
+                answer.outcome,
+                self._policy,
+                is_probe=item.is_probe,
+                jitter=random.random(),
+                now=now,
+            )
+            for item in group
+        ]
+        self._end(group, report, resolutions)
+        for item, resolution in zip(group, resolutions, strict=True):
+            self._tell(item, answer, resolution, now)
+
+    async def _split(self, group: Sequence[Item], answer: str) -> None:
+        """Send the halves of a refused batch: one alert is at fault, and only that one is to pay for it."""
+        log.info("a batch was refused, splitting it", alerts=len(group), answer=answer)
+        middle = len(group) // 2
+        for half in (group[:middle], group[middle:]):
+            if await self._wait_for_turn(half[0]):
+                await self._deliver(half)
+            else:
+                self._end(half, None, [Resolution(Move.FRONT, item.entry) for item in half])
+
+    def _end(self, group: Sequence[Item], report: tuple[int, Result] | None, resolutions: Sequence[Resolution]) -> None:
+        """Put a request's end to the settler and let the next alert of each key go."""
+        sent = report is not None
+        pairs = list(zip(group, resolutions, strict=True))
+        self._settler.put(Ended([_leaving(item, resolution, sent=sent) for item, resolution in pairs], report))
+        for item, resolution in pairs:
+            if resolution.move in (Move.RETRY, Move.WAIT):
+                self._flight.defer(item, time.monotonic() + resolution.delay)
+            self._flight.release(item)
+
+    async def _send(self, group: Sequence[Item]) -> Answer:
+        body = body_of(
+            [item.event for item in group], self._settings.profile, batch=self._settings.batch_mode == "events"
+        )
+        answer = await self._post(group, body)
+        if answer.outcome.verdict is Verdict.MISCONFIGURED and await self._webhook.has_new_key(answer.auth):
+            log.info("the secrets hold a new key, sending once more with it")
+            if await self._wait_for_turn(group[0]):
+                answer = await self._post(group, body)
+        self._breaker.learn(answer.outcome)
+        return answer
+
+    async def _post(self, group: Sequence[Item], body: bytes) -> Answer:
+        parent = group[0].event.envelope.traceparent
+        with span("moog.post", parent=parent, alerts=len(group)):
+            answer = await self._webhook.post(body)
+        outcome = answer.outcome
+        self._instruments.requests.labels("success" if outcome.is_success else "fail", outcome.reason).inc()
+        self._instruments.latency.observe(answer.seconds)
+        self._slo.count(success=outcome.is_success)
+        return answer
+
+    async def _wait_for_turn(self, item: Item) -> bool:
+        """Wait for one more token of the limiter; False when the alert must not be sent any more."""
+        while not self._process.stopping.is_set() and self._may_send(item):
+            try:
+                grant = await self._acquire(1)
+            except (RedisError, OSError):
+                await self._process.pause(WAKE_SECONDS)
+                continue
+            if grant.tokens:
+                return True
+            await self._process.pause(min(grant.wait_ms / 1000, WAKE_SECONDS))
+        return False
+
+    def _tell(self, item: Item, answer: Answer, resolution: Resolution, now: datetime) -> None:
+        envelope, outcome = item.event.envelope, answer.outcome
+        words = outcome.verdict.value if outcome.is_success else f"{outcome.verdict.value}: {outcome.message}"
+        self._deliveries.note(Delivery(envelope.event_id, now, envelope.retry_count + 1, answer.status, words))
+        if resolution.move is Move.DONE:
+            return
+        say = log.error if resolution.move is Move.DEAD else log.info
+        say(
+            "an alert was not delivered",
+            then=resolution.move.value,
+            wait_seconds=round(resolution.delay, 2),
+            answer=outcome.message,
+            event_id=envelope.event_id,
+            correlation_id=item.event.event.correlation_id,
+        )
+
+
+def _leaving(item: Item, resolution: Resolution, *, sent: bool) -> Leaving:
+    return Leaving(item.entry, resolution, item.event.envelope.event_id, item, sent)
