@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from mutt.circuit import Result
 from mutt.errors import EntryError
-from mutt.events import DecidedEvent, decode_decided
+from mutt.events import DecidedEvent, decode_decided, split_entry
 from mutt.forwarding import Move, Resolution, deadly
 from mutt.ids import uuid7
 from mutt.judge import undecodable
@@ -93,6 +93,7 @@ class Intake:
     def _admit(self, entry: bytes, permission: Permission, *, exclusive: bool) -> None:
         try:
             event = decode_decided(entry)
+            split_entry(entry)  # what cannot be taken apart could not be given a reason once it fails
         except EntryError as error:
             self._settler.put(Ended([_unreadable(entry, error)], _unsent(permission)))
             return

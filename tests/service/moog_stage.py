@@ -1,12 +1,14 @@
 """The stage of the forwarder's tests: Redis as an operator sees it, and a Moogsoft that answers as a test decides."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from mutt.events import decided_entry
 from tests.harness.entries import queue_entry
 from tests.harness.waiting import wait_for
 
+TLS_FOLDER = Path(__file__).parent / "tls"  # of nobody but these tests, for 127.0.0.1
 ALERTS, DEAD = "mutt:alert_queue", "mutt:dlq:moog"
 
 
@@ -100,12 +103,16 @@ class Request:
 class Moogsoft:
     """A webhook on the loopback that asks `answer` for each request's reply and keeps what it got."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self.answer: Callable[[Request], Reply] = lambda _request: Reply()
         self.requests: list[Request] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/events"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(TLS_FOLDER / "loopback.pem")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}/events"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:

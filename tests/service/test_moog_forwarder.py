@@ -13,7 +13,7 @@ from tests.harness.credentials import MOOG_API_KEY
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
-from tests.service.moog_stage import ALERTS, Moogsoft, Reply, Request, Stage
+from tests.service.moog_stage import ALERTS, TLS_FOLDER, Moogsoft, Reply, Request, Stage, alert
 
 QUICK: dict[str, Any] = {"MOOG_RETRY_BASE_DELAY": "0.05", "MOOG_RETRY_MAX_DELAY": "0.2", "MOOG_RATE_LIMIT": "1000"}
 PATIENT: dict[str, Any] = {**QUICK, "MOOG_CIRCUIT_THRESHOLD": "1000"}
@@ -42,10 +42,10 @@ def test_an_alert_is_delivered_once_and_logged(
     (event_id,) = stage.send("disk full", syslog_severity=2, hostname="core1.example")
     forwarder = start_service("moog-forwarder")
     wait_for(lambda: moog_stand_in.stats()["count"] == 1, "the alert at the stand-in")
-    (alert,) = moog_stand_in.alerts()
-    assert alert["external_id"] == event_id
-    assert alert["severity"] == 5
-    assert alert["source"] == "core1.example"
+    (received,) = moog_stand_in.alerts()
+    assert received["external_id"] == event_id
+    assert received["severity"] == 5
+    assert received["source"] == "core1.example"
     wait_for(stage.is_empty, "nothing is left")
     wait_for(lambda: forwarder.metric("mutt_moog_alerts_processed_total", status="success") == 1, "the metric")
     assert forwarder.metric("mutt_moog_requests_total", status="success", reason="") == 1
@@ -240,14 +240,16 @@ def test_a_clear_never_overtakes_its_problem(stage: Stage, moogsoft: Moogsoft, s
 def test_bytes_that_are_no_alert_are_dead_letters(
     stage: Stage, moogsoft: Moogsoft, start_service: StartService
 ) -> None:
-    stage.redis.lpush(ALERTS, b"\xff\xfenot json", b'{"_mutt":{"v":1},"event":{}}')
+    _, spaced = alert("put there by hand")
+    spaced = spaced.replace(b'{"_mutt":{', b'{ "_mutt": {')
+    stage.redis.lpush(ALERTS, b"\xff\xfenot json", b'{"_mutt":{"v":1},"event":{}}', spaced)
     stage.send("good")
     forwarder = start_service("moog-forwarder", **to(moogsoft))
     assert moogsoft.wait_delivered(1) == ["good"]
-    wait_for(lambda: len(stage.dead()) == 2, "two dead letters")
+    wait_for(lambda: len(stage.dead()) == 3, "three dead letters")
     assert {letter["_mutt"]["last_error"]["type"] for letter in stage.dead()} == {"undecodable"}
     assert all("raw_base64" in letter for letter in stage.dead())
-    wait_for(lambda: forwarder.metric("mutt_moog_alerts_processed_total", status="dlq") == 2, "the metric")
+    wait_for(lambda: forwarder.metric("mutt_moog_alerts_processed_total", status="dlq") == 3, "the metric")
 
 
 def test_a_batch_is_one_request_and_a_refused_one_is_split(
@@ -357,6 +359,24 @@ def test_a_start_with_an_impossible_setting_is_refused_in_words(
     forwarder = start_service("moog-forwarder", wait=False, **variables)
     assert forwarder.process.wait(20) == 78
     assert words in forwarder.log()
+
+
+def test_the_server_is_verified_and_a_private_authority_can_be_named(stage: Stage, start_service: StartService) -> None:
+    moogsoft = Moogsoft(tls=True)
+    try:
+        stage.send("disk full")
+        suspicious = start_service("moog-forwarder", **to(moogsoft, MOOG_MAX_RETRIES="1000"))
+        wait_for(
+            lambda: (suspicious.metric("mutt_moog_requests_total", status="fail", reason="connection") or 0) > 1,
+            "refused certificates",
+        )
+        assert moogsoft.requests == []
+        suspicious.wait_log("CERTIFICATE_VERIFY_FAILED")
+        assert suspicious.terminate() == 0
+        start_service("moog-forwarder", **to(moogsoft, MOOG_CA_CERT_PATH=str(TLS_FOLDER / "certificate.pem")))
+        moogsoft.wait_delivered(1)
+    finally:
+        moogsoft.close()
 
 
 def test_requests_are_not_more_at_once_than_is_set(
