@@ -22,8 +22,9 @@ from services.runtime.instruments import WebUiInstruments
 from services.runtime.loop import background, repeat
 from services.schema import check_schema
 from services.web_ui.app import build
-from services.web_ui.context import DATABASE_WAIT, Context
+from services.web_ui.context import Context
 from services.web_ui.keyring import KeyRing
+from services.web_ui.patience import answers, transaction
 
 CHECK_SECONDS = 5.0
 
@@ -40,7 +41,7 @@ async def main(process: WebUi) -> None:
         for warning in await redis_connector.check_server(process.redis):
             log.warning(warning)
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
-        health.watch("postgres", partial(postgres_connector.is_connected, pool))
+        health.watch("postgres", partial(answers, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
         app = build(Context(settings, process.instruments, keyring, process.redis, pool, os.environ), health)
         async with serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI"), background() as start:
@@ -52,7 +53,7 @@ async def main(process: WebUi) -> None:
 async def _check_schema(process: WebUi, pool: Pool) -> bool:
     """Show in health whether the database has the schema that this release needs."""
     try:
-        async with pool.connection(timeout=DATABASE_WAIT) as connection:
+        async with transaction(pool) as connection:
             await check_schema(connection)
     except MisconfiguredError as error:
         process.health.problems["schema"] = str(error)

@@ -16,11 +16,9 @@ from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.runtime.instruments import WebUiInstruments
 from services.web_ui.keyring import Caller, KeyRing, Role
+from services.web_ui.patience import transaction
 from services.web_ui.queries import Queries
 from services.web_ui.replies import ApiError
-
-# Seconds: a person waits in front of this service, and 503 after two says more than a page that hangs.
-DATABASE_WAIT = 2.0
 
 log = get_logger(__name__)
 
@@ -39,7 +37,7 @@ class Context:
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Queries]:
         """Hold one connection and one transaction, committed at the end."""
-        async with self.pool.connection(timeout=DATABASE_WAIT) as connection, connection.transaction():
+        async with transaction(self.pool) as connection:
             yield Queries(connection, self.instruments.db_query)
 
     @asynccontextmanager

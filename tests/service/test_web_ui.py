@@ -3,8 +3,10 @@
 import hashlib
 import json
 import signal
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -204,6 +206,34 @@ def test_without_postgres_the_api_says_503_and_comes_back_by_itself(
     service.wait_healthy()
     wait_for(lambda: api.get("/rules").status_code == 200, "the API with PostgreSQL back")
     assert api.get(f"/rules/{rule['id']}").json() == rule
+
+
+def test_a_database_that_hangs_is_told_from_a_slow_one_in_bounded_time(
+    own_postgres: PostgresServer, own_database_url: str, start_service: StartService
+) -> None:
+    service = start_service("webui")
+    api = Api(service)
+    assert api.get("/rules").status_code == 200
+    own_postgres.pause()
+    for _ in range(2):
+        started = time.monotonic()
+        assert "PostgreSQL does not answer" in error_of(api.get("/rules"), 503)["error"]
+        assert time.monotonic() - started < 4
+        started = time.monotonic()
+        assert requests.get(service.health_url, timeout=5).status_code == 503
+        assert time.monotonic() - started < 1
+    own_postgres.resume()
+    service.wait_healthy()
+    wait_for(lambda: api.get("/rules").status_code == 200, "the API with PostgreSQL going on")
+
+
+def test_a_lock_that_nobody_releases_costs_a_request_and_not_the_service(api: Api, database_url: str) -> None:
+    rule = api.create_rule()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE alert_rules")
+        assert "PostgreSQL does not answer" in error_of(api.call("DELETE", f"/rules/{rule['id']}"), 503)["error"]
+        assert requests.get(api.service.health_url, timeout=5).status_code == 200
+    wait_for(lambda: api.get(f"/rules/{rule['id']}").status_code == 200, "the rule after the lock")
 
 
 def test_it_starts_without_its_servers_and_is_well_once_they_come(

@@ -83,6 +83,19 @@ def test_a_set_with_too_little_memory_is_noticed() -> None:
     assert RegexSet(PATTERNS).candidates(b"nothing", len(PATTERNS)) == []
 
 
+def test_a_set_that_answers_nothing_at_all_has_failed_and_names_every_pattern() -> None:
+    class Silent:
+        """RE2::Set as it is when its states do not fit into memory: not even the empty pattern matches."""
+
+        @staticmethod
+        def Match(text: bytes) -> None:  # noqa: N802  (its own name)
+            assert text
+
+    searched = RegexSet(["a", "b", "c"])
+    searched._parts = [(0, 3, Silent())]
+    assert searched.candidates(b"text", 3) == [0, 1, 2]
+
+
 def test_parts_of_a_set_behind_the_best_place_are_not_searched() -> None:
     assert max(RegexSet(PATTERNS, 1 << 10, size=20).candidates(b"", 25)) == 39
 
