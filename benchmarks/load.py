@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
@@ -128,16 +129,14 @@ class _Sender(asyncio.Protocol):
         self._run = run
         self._buffer = b""
         self._sent_at = 0.0
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None  # uvloop's is no asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self.send()
 
     def send(self) -> None:
         data = self._run.next_request()
-        assert self._transport is not None
         if data is None:
             self._transport.close()
             return

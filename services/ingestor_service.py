@@ -17,7 +17,7 @@ from services.ingestor.auth import CURRENT, KeyRing
 from services.ingestor.commit import GroupCommit
 from services.ingestor.door import Clock, Door
 from services.ingestor.outcomes import Outcomes
-from services.ingestor.protocol import IngestProtocol
+from services.ingestor.protocol import IngestProtocol, sweep
 from services.ingestor.watch import Watch
 from services.logging_utils import get_logger
 from services.runtime.app import Process, run
@@ -53,11 +53,11 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         "SERVER_PORT_INGESTOR",
         http=partial(IngestProtocol, door),
         ws="none",
-        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
     )
     async with background() as start:
-        async with server:
+        async with server as http:
+            start("sweep", sweep(lambda: http.server_state.connections))
             start("watch", watch.run())
             start("depths", sampler.run())
             # Senders get 503 until Redis has answered once and is known to throw nothing away.

@@ -13,17 +13,21 @@ KEY_SCHEMES = frozenset({b"bearer", b"splunk"})
 
 
 class KeyRing:
-    """The keys that are valid now; `reread` follows a rotation."""
+    """The keys that are valid now; `reread` follows a rotation, which `generation` counts."""
 
     def __init__(self, secrets: SecretSource) -> None:
         self._secrets = secrets
         self._digests: list[bytes] = []
+        self.generation = 0
         self.reread()
 
     def reread(self) -> None:
         """Take the keys from the secrets as they are now."""
         found = (self._secrets.get(name) for name in (CURRENT, NEXT))
-        self._digests = [sha256(key.encode()).digest() for key in found if key]
+        digests = [sha256(key.encode()).digest() for key in found if key]
+        if digests != self._digests:
+            self._digests = digests
+            self.generation += 1
 
     def admits(self, headers: Mapping[bytes, bytes]) -> bool:
         """Say whether the headers (lower-case names) carry a valid key, taking the same time for every wrong one."""

@@ -41,10 +41,21 @@ class Refusal(NamedTuple):
 class Submission(Protocol):
     """A request that waits for its push; exactly one of `taken` and `refused` is called."""
 
-    single: bool
-    entries: list[bytes]
-    quarantine: list[bytes]
-    size: int
+    @property
+    def single(self) -> bool:
+        """Whether it is one event alone."""
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The queue entries."""
+
+    @property
+    def quarantine(self) -> Sequence[bytes]:
+        """The quarantine's entries."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
 
     def taken(self, depth: int) -> None:
         """Redis has acknowledged the push; `depth` is the queue's."""

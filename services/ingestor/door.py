@@ -3,20 +3,17 @@
 import os
 import random
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from mutt.ids import is_uuid, uuid7
 from mutt.intake import Intake, Limits, Receipt
 from mutt.settings import IngestorSettings
 from services.ingestor.auth import KeyRing
 from services.ingestor.commit import RETRY_FULL, GroupCommit, Refusal
+from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
 from services.runtime.app import Process
 from services.runtime.instruments import IngestorInstruments
-
-TRACEPARENT_CHARACTERS = 55
 
 
 class Clock:
@@ -59,28 +56,21 @@ class Door:
             os.urandom,
         )
 
-    def receipt(self, headers: Mapping[bytes, bytes]) -> Receipt:
+    def receipt(self, head: Head) -> Receipt:
         """Return what is known of a request whose body is complete now."""
-        correlation_id = headers.get(b"x-correlation-id")
-        trace = headers.get(b"traceparent")
-        return Receipt(
-            self.clock.unix_us(),
-            None if correlation_id is None else correlation_id.decode("latin-1").strip(),
-            None if trace is None or len(trace) != TRACEPARENT_CHARACTERS else trace.decode("latin-1"),
-        )
+        return Receipt(self.clock.unix_us(), head.correlation_id, head.traceparent)
 
-    def correlation_id(self, headers: Mapping[bytes, bytes]) -> str:
+    def correlation_id(self, head: Head) -> str:
         """Return the id for a reply about no event: the sender's, or a new one."""
-        sent = headers.get(b"x-correlation-id", b"").decode("latin-1").strip()
+        sent = head.correlation_id
         return sent.lower() if is_uuid(sent) else uuid7(self.clock.unix_us() // 1000, os.urandom(10))
 
-    def check_headers(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    def judge(self, head: Head) -> Refusal | None:
         """Say why a request is refused before its body is read; None where it is not."""
-        if not self.keys.admits(headers):
+        if not self.keys.admits(head.headers):
             problem = "a valid key is needed: X-API-KEY, or Authorization with Bearer, Splunk or Basic (as password)"
             return _refusal(401, "auth", problem)
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self.settings.max_body_bytes:
+        if head.length is not None and head.length > self.settings.max_body_bytes:
             return self.too_large()
         return None
 
@@ -101,5 +91,5 @@ class Door:
         return _refusal(408, "json", f"the body did not arrive within {self.settings.body_timeout:g} seconds")
 
 
-def _refusal(status: int, reason: str, message: str, **details: Any) -> Refusal:
-    return Refusal(status, reason, message, None, details)
+def _refusal(status: int, reason: str, message: str) -> Refusal:
+    return Refusal(status, reason, message, None, {})

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from mutt.intake import Taken
@@ -9,6 +10,7 @@ from mutt.records import RecordError
 from services.ingestor import replies
 from services.ingestor.commit import Refusal
 from services.ingestor.door import Door
+from services.ingestor.head import Head, KnownHead
 from services.logging_utils import get_logger
 
 INLINE_BYTES = 256 * 1024  # larger bodies are read in a thread: they would hold up everybody else's
@@ -42,31 +44,40 @@ NOBODY = _Nobody()
 
 
 class Exchange:
-    """A request; uvicorn's protocol reads `response_complete`, `disconnected`, `message_event`, sets `keep_alive`."""
+    """A request; uvicorn's protocol reads `response_complete`, `disconnected`, `message_event`, writes `keep_alive`."""
 
+    # Defaults of the class: an exchange is made for every event, and most of these are never set.
     message_event = NOBODY
+    response_complete = False
+    disconnected = False
+    single = True
+    entries: Sequence[bytes] = ()
+    quarantine: Sequence[bytes] = ()
+    size = 0
+    _complete = False
+    _started = False
+    _waits_for_continue = False
+    _taken: Taken | None = None
+    _refusal: Refusal | None = None
 
-    def __init__(
-        self, door: Door, connection: Connection, headers: dict[bytes, bytes], began: float, *, deprecated: bool
-    ) -> None:
-        self.single = True
-        self.entries: list[bytes] = []
-        self.quarantine: list[bytes] = []
-        self.size = 0
-        self.keep_alive = True
-        self.response_complete = False
-        self.disconnected = False
-        self.waits_for_continue = False
+    def __init__(self, door: Door, connection: Connection, head: Head, began: float) -> None:
+        self.keep_alive = head.keep_alive
         self._door = door
         self._connection = connection
-        self._headers = headers
+        self._head = head
         self._began = began
-        self._deprecated = deprecated
         self._parts: list[bytes] = []
-        self._complete = False
-        self._started = False
-        self._taken: Taken | None = None
-        self._refusal = door.check_headers(headers)
+
+    def judge(self) -> None:
+        """Look at the head; a refusal is sent when the exchange's turn has come."""
+        self._refusal = self._door.judge(self._head)
+        self._waits_for_continue = self._head.expects_continue
+
+    def known_by(self, data: bytes) -> KnownHead | None:
+        """Return how to know a request like this one, of which `data` is the whole."""
+        if self._refusal is not None:
+            return None
+        return KnownHead.of_request(data, self._head, self._door.keys.generation)
 
     def start(self) -> None:
         """Begin to answer: every earlier request of the connection has its reply."""
@@ -74,10 +85,22 @@ class Exchange:
         if self._refusal is not None:
             self.refused(self._refusal)
         elif self._complete:
-            self._read()
-        elif self.waits_for_continue:
+            self._read(self._body())
+        elif self._waits_for_continue:
             self._connection.send(replies.CONTINUE)
-            self.waits_for_continue = False
+            self._waits_for_continue = False
+
+    def whole(self, body: bytes) -> None:
+        """Take a whole body at once and answer: `start`, `feed` and `end` in one, for a head judged before."""
+        self._started = self._complete = True
+        self.size = len(body)
+        problem = self._door.hold(self.size)
+        if problem is None and self.size > self._door.settings.max_body_bytes:
+            problem = self._door.too_large()
+        if problem is not None:
+            self.give_up(problem)
+        else:
+            self._read(body)
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -98,7 +121,7 @@ class Exchange:
         if self.response_complete:
             self._connection.finished(close=not self.keep_alive)
         elif self._started and self._refusal is None:
-            self._read()
+            self._read(self._body())
 
     def give_up(self, refusal: Refusal) -> None:
         """Refuse the request while its body arrives; the rest of the body is thrown away."""
@@ -141,45 +164,37 @@ class Exchange:
         self._door.outcomes.failed(refusal.reason, events, self._door.clock.now())
         taken = self._taken
         single = taken is not None and taken.single
-        correlation_id = (
-            taken.accepted[0].correlation_id if taken and single else self._door.correlation_id(self._headers)
-        )
+        correlation_id = taken.accepted[0].correlation_id if taken and single else self._door.correlation_id(self._head)
         body = replies.error(refusal.message, correlation_id, **refusal.details)
         self._reply(refusal.status, body, refusal.retry_after)
 
     def _reply(self, status: int, body: bytes, retry_after: int | None = None) -> None:
         self._release()
         self.response_complete = True
-        if not self._complete and self._rest_is_large():
+        head = self._head
+        if not self._complete and (self._waits_for_continue or head.length is None or head.length > DRAIN_BYTES):
             self.keep_alive = False
         connection = self._connection
-        connection.send(
-            replies.response(
-                status,
-                body,
-                connection.date(),
-                deprecated=self._deprecated,
-                close=not self.keep_alive,
-                retry_after=retry_after,
-            )
-        )
+        close = not self.keep_alive
+        date = connection.date()
+        data = replies.response(status, body, date, deprecated=head.deprecated, close=close, retry_after=retry_after)
+        connection.send(data)
         self._door.latency.observe(time.perf_counter() - self._began)
-        if self._complete or self.waits_for_continue:
-            connection.finished(close=not self.keep_alive)
-
-    def _rest_is_large(self) -> bool:
-        length = self._headers.get(b"content-length", b"")
-        return self.waits_for_continue or not length.isdigit() or int(length) > DRAIN_BYTES
+        if self._complete or self._waits_for_continue:
+            connection.finished(close=close)
 
     def _release(self) -> None:
         self._door.in_flight -= self.size
         self.size = 0
         self._parts = []
 
-    def _read(self) -> None:
+    def _body(self) -> bytes:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
-        if len(body) <= INLINE_BYTES and b"content-encoding" not in self._headers:
+        return body
+
+    def _read(self, body: bytes) -> None:
+        if len(body) <= INLINE_BYTES and not self._head.coding:
             try:
                 taken = self._intake(body)
             except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
@@ -191,13 +206,8 @@ class Exchange:
         reading.add_done_callback(self._was_read)
 
     def _intake(self, body: bytes) -> Taken:
-        headers = self._headers
-        return self._door.intake.read(
-            body,
-            headers.get(b"content-encoding", b"").decode("latin-1"),
-            headers.get(b"content-type", b"").decode("latin-1"),
-            self._door.receipt(headers),
-        )
+        head = self._head
+        return self._door.intake.read(body, head.coding, head.content_type, self._door.receipt(head))
 
     def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
         error = reading.exception()

@@ -1,7 +1,9 @@
 """uvicorn's httptools protocol with the ingest route answered on the spot; all other paths go to the ASGI app."""
 
+import asyncio
 import time
-from asyncio import AbstractEventLoop, TimerHandle, Transport
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httptools
@@ -11,10 +13,12 @@ from uvicorn.server import ServerState
 
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
+from services.ingestor.head import Head, KnownHead
 from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS
 
 # path -> whether it is deprecated
 ROUTES = {CURRENT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
+SWEEP_SECONDS = 0.5
 
 
 class IngestProtocol(HttpToolsProtocol):
@@ -33,20 +37,14 @@ class IngestProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self._door = door
-        self._began = 0.0
+        self._began = self._active = time.perf_counter()
         self._reading = False
-        self._read_timer: TimerHandle | None = None
+        self._known: KnownHead | None = None
         self._dates: list[tuple[bytes, bytes]] | None = None
         self._date = b""
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Give a connection that never sends anything as long as one that has become idle."""
-        super().connection_made(transport)
-        self._arm_keep_alive()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was not read to its end."""
-        self._stop_read_timer()
         for exchange in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
             if isinstance(exchange, Exchange):
                 exchange.disconnect()
@@ -54,12 +52,18 @@ class IngestProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and bound the time that one request may take to arrive."""
+        """Parse; a whole request that begins like the connection's last one is known by sight."""
+        idle = not self._reading and (self.cycle is None or self.cycle.response_complete)
+        known = self._known
+        if known is not None and idle and known.generation == self._door.keys.generation:
+            body = known.body_of(data)
+            if body is not None:
+                self.cycle = exchange = Exchange(self._door, self, known.head, time.perf_counter())
+                exchange.whole(body)
+                return
         super().data_received(data)
-        if not self._reading:
-            self._stop_read_timer()
-        elif self._read_timer is None:
-            self._read_timer = self.loop.call_later(self._door.settings.body_timeout, self._too_slow)
+        if idle and isinstance(self.cycle, Exchange) and not self._reading:
+            self._known = self.cycle.known_by(data)
 
     def on_message_begin(self) -> None:
         """Note the time; uvicorn's scope is only made for requests of the ASGI app."""
@@ -67,7 +71,6 @@ class IngestProtocol(HttpToolsProtocol):
         self.headers = []
         self._began = time.perf_counter()
         self._reading = True
-        self._stop_read_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, its name in lower case."""
@@ -81,12 +84,10 @@ class IngestProtocol(HttpToolsProtocol):
         if deprecated is None or self.parser.get_method() != b"POST":
             self._to_app()
             return
-        headers = dict(self.headers)
-        exchange = Exchange(self._door, self, headers, self._began, deprecated=deprecated)
-        version = self.parser.get_http_version()
-        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        if b"expect" in headers and version != "1.0":
-            exchange.waits_for_continue = headers[b"expect"].lower() == b"100-continue"
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        head = Head(self.headers, deprecated=deprecated, keep_alive=keep_alive)
+        exchange = Exchange(self._door, self, head, self._began)
+        exchange.judge()
         previous, self.cycle = self.cycle, exchange
         if previous is None or previous.response_complete:
             exchange.start()
@@ -127,6 +128,33 @@ class IngestProtocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def on_response_complete(self) -> None:
+        """Begin with the next request of the pipeline; no timer is set, `sweep` looks for idle connections."""
+        self.server_state.total_requests += 1
+        self._active = time.perf_counter()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def close_if_late(self, now: float) -> None:
+        """Refuse a request that takes too long to arrive; close a connection that has been idle for too long."""
+        settings = self._door.settings
+        if self._reading:
+            if now - self._began > settings.body_timeout:
+                self._too_slow()
+        elif (self.cycle is None or self.cycle.response_complete) and now - self._active > settings.keep_alive:
+            self.transport.close()
+
+    def _too_slow(self) -> None:
+        if isinstance(self.cycle, Exchange) and not self.cycle.response_complete:
+            self._reading = False
+            self.cycle.abandon(self._door.too_slow())
+        else:
+            self.transport.close()
+
     def _to_app(self) -> None:
         url, headers = self.url, self.headers
         super().on_message_begin()
@@ -142,18 +170,12 @@ class IngestProtocol(HttpToolsProtocol):
         else:
             super()._start_asgi_task(cycle, app)
 
-    def _arm_keep_alive(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
-    def _stop_read_timer(self) -> None:
-        if self._read_timer is not None:
-            self._read_timer.cancel()
-            self._read_timer = None
-
-    def _too_slow(self) -> None:
-        self._read_timer = None
-        exchange = self.cycle
-        if isinstance(exchange, Exchange) and not exchange.response_complete:
-            exchange.abandon(self._door.too_slow())
-        else:
-            self.transport.close()
+async def sweep(connections: Callable[[], Iterable[Any]]) -> None:
+    """Look for late and idle connections until cancelled: a timer for each request would cost more than its parsing."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        now = time.perf_counter()
+        for connection in list(connections()):
+            if isinstance(connection, IngestProtocol):
+                connection.close_if_late(now)

@@ -1,0 +1,61 @@
+"""The head of an ingest request: what its headers mean, and how to know the connection's next one by sight."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+TRACEPARENT_CHARACTERS = 55
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
+END = b"\r\n\r\n"
+
+
+class Head:
+    """Headers of one request, their names in lower case; `length` is None for a chunked body."""
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], *, deprecated: bool, keep_alive: bool) -> None:
+        self.headers = named = dict(headers)
+        self.deprecated = deprecated
+        self.keep_alive = keep_alive
+        length = named.get(b"content-length", b"0")
+        self.length = int(length) if length.isdigit() and b"transfer-encoding" not in named else None
+        self.expects_continue = named.get(b"expect", b"").lower() == b"100-continue"
+        self.coding = named.get(b"content-encoding", b"").decode("latin-1")
+        self.content_type = named.get(b"content-type", b"").decode("latin-1")
+        self.correlation_id = named.get(b"x-correlation-id", b"").decode("latin-1").strip() or None
+        trace = named.get(b"traceparent", b"")
+        self.traceparent = trace.decode("latin-1") if len(trace) == TRACEPARENT_CHARACTERS else None
+
+
+class KnownHead(NamedTuple):
+    """The bytes of a head that was parsed and admitted before, apart from the digits of its Content-Length.
+
+    The same bytes mean the same thing again, so that a sender which repeats itself costs no second parsing. The key is
+    in them: what is compared here is only ever the connection's own earlier request, so that nothing can be guessed.
+    """
+
+    head: Head
+    generation: int
+    before: bytes
+    behind: bytes
+
+    @classmethod
+    def of_request(cls, data: bytes, head: Head, generation: int) -> Self | None:
+        """Learn from the bytes of one whole request, the head that was read from them and the keys that admitted it."""
+        end = data.find(END)
+        found = CONTENT_LENGTH.findall(data, 0, end + 2)
+        if len(found) != 1 or not head.keep_alive or head.expects_continue or head.length != len(data) - end - len(END):
+            return None
+        digits = CONTENT_LENGTH.search(data, 0, end + 2)
+        return digits and cls(head, generation, data[: digits.start(1)], data[digits.end(1) : end + len(END)])
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """Return the body when `data` is one whole request with this head, else None."""
+        if not data.startswith(self.before):
+            return None
+        at = len(self.before)
+        end = data.find(b"\r", at, at + 10)
+        digits = data[at:end]
+        begin = end + len(self.behind)
+        if not digits.isdigit() or not data.startswith(self.behind, end) or len(data) - begin != int(digits):
+            return None
+        return data[begin:]
