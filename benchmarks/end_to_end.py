@@ -73,10 +73,10 @@ class Stack:
 
     @contextmanager
     def running(self, *, audited: bool) -> Iterator[tuple[str, list[psutil.Process]]]:
-        """Start the services; gives the ingest URL and the processes."""
+        """Start the services; gives the ingestor's URL and the processes."""
         start = self._mutt if self.name == "mutt" else self._baseline
         with start(audited=audited) as (port, started):
-            yield f"http://127.0.0.1:{port}/api/v2/ingest", started
+            yield f"http://127.0.0.1:{port}", started
 
     @contextmanager
     def _mutt(self, *, audited: bool) -> Iterator[tuple[int, list[psutil.Process]]]:
