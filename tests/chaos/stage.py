@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from mutt import keys
 from tests.chaos.blows import Blows
 from tests.chaos.books import left_over
 from tests.chaos.load import Ledger
@@ -85,3 +86,4 @@ def wait_settled(client: Any, services: Iterable[ServiceProcess]) -> None:
     except AssertionError as error:
         logs = "\n".join(f"--- {service.log_file.name}\n{service.log()[-3000:]}" for service in services)
         raise AssertionError(f"{error}; left: {seen[-1]}\n{logs}") from None
+    print(f"{client.llen(keys.POISON)} given up")  # noqa: T201

@@ -65,6 +65,18 @@ def test_a_destination_of_the_wrong_type_costs_no_letter(client: Any, start_serv
     wait_length(client, keys.POISON, 1)
 
 
+def test_a_redis_that_is_full_still_lets_letters_go_back(client: Any, start_service: StartService) -> None:
+    service = start_quick(start_service, REMEDIATION_BACKOFF_BASE="1")
+    wait_for(lambda: lease_note(service) == "held", "the lease")
+    client.lpush(ALERTER_DLQ, dead("moved while memory is short"))
+    client.config_set("maxmemory", 1)
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        client.set("another", "key")
+    # What moves takes no more room than before, and a move refused halfway would lose the letter.
+    wait_length(client, INGEST, 1)
+    assert client.llen(ALERTER_DLQ) == 0
+
+
 def test_of_two_instances_one_works_and_the_other_takes_over(client: Any, start_service: StartService) -> None:
     first = start_quick(start_service)
     second = start_quick(start_service)
