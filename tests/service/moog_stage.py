@@ -19,6 +19,8 @@ from mutt.events import decided_entry
 from tests.harness.entries import queue_entry
 from tests.harness.waiting import wait_for
 
+QUICK: dict[str, Any] = {"MOOG_RETRY_BASE_DELAY": "0.05", "MOOG_RETRY_MAX_DELAY": "0.2", "MOOG_RATE_LIMIT": "1000"}
+PATIENT: dict[str, Any] = {**QUICK, "MOOG_CIRCUIT_THRESHOLD": "1000"}
 TLS_FOLDER = Path(__file__).parent / "tls"  # of nobody but these tests, for 127.0.0.1
 ALERTS, DEAD = "mutt:alert_queue", "mutt:dlq:moog"
 
@@ -160,3 +162,8 @@ class Moogsoft:
                 """Say nothing."""
 
         return Handler
+
+
+def to(moogsoft: Moogsoft, **more: str) -> dict[str, Any]:
+    """Return the variables of a forwarder that sends there and has patience."""
+    return {**PATIENT, "MOOG_WEBHOOK_URL": moogsoft.url, **more}
