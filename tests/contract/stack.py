@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,13 +70,21 @@ class Stack:
         return redis.Redis.from_url(self.redis_server.url)
 
     def request(  # noqa: PLR0917  (in the order of a request line)
-        self, service: str, port: str, method: str, path: str, body: Any = None, key: str | None = None
+        self,
+        service: str,
+        port: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        key: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Ask a service on one of its ports ("http", "metrics", "health")."""
         connection = http.client.HTTPConnection(HOST, self.services[service].ports[port], timeout=10)
-        headers = {"Content-Type": "application/json"} | ({"X-API-KEY": key} if key else {})
+        sent = {"Content-Type": "application/json", **({"X-API-KEY": key} if key else {}), **(headers or {})}
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            connection.request(method, path, None if body is None else json.dumps(body), sent)
             reply = connection.getresponse()
             found = {name.lower(): value for name, value in reply.getheaders()}
             return Reply(reply.status, found, reply.read().decode())

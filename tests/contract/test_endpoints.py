@@ -1,10 +1,16 @@
 """Every endpoint answers where, how and to whom it is promised."""
 
+import base64
 import json
+import signal
 from typing import Any
 
+import psutil
+import psycopg
+import pytest
+
 from mutt.rules import DEV_HANDLINGS, PROD_HANDLINGS
-from tests.contract.sheet import SHEET, Row, params
+from tests.contract.sheet import SHEET, Row, params, standing
 from tests.contract.sheet import endpoints as endpoint_rows
 from tests.contract.sheet import services as service_rows
 from tests.contract.stack import KEYS, LOG, Reply, Stack, event
@@ -40,8 +46,17 @@ def path_for(stack: Stack, method: str, path: str) -> str:
     if "/teams/{hostname}" in path:
         make("teams", {"hostname": host, "team_assignment": "NETO"})
     if "/events/{id}" in path:
-        return path.replace("{id}", stack.post(LOG).json()["event_id"])
+        event_id = stack.post(LOG).json()["event_id"]
+        wait_for(lambda: is_audited(stack, event_id), "the audit row of the event")
+        return path.replace("{id}", event_id)
     return path.replace("{hostname}", host).replace("{key}", "cache_reload_interval")
+
+
+def is_audited(stack: Stack, event_id: str) -> bool:
+    """Tell whether the event's audit row is committed."""
+    with psycopg.connect(stack.database_url) as connection:
+        found = connection.execute("SELECT 1 FROM event_audit_log WHERE event_id = %s", [event_id])
+        return found.fetchone() is not None
 
 
 def body_for(method: str, path: str) -> Any:
@@ -124,14 +139,35 @@ def test_every_service_is_unhealthy_while_redis_hangs_and_healthy_again_afterwar
         service.wait_healthy()
 
 
-@params(row for row in endpoint_rows() if row.id == "endpoint:webui:GET /api/v1/slo")
-def test_the_slo_page_tells_the_states_of_both_components(row: Row, stack: Stack) -> None:
-    reply = stack.request("webui", "http", "GET", row.facts["path"], key=KEYS["webui"])
+@params(row for row in standing() if row.id == "slo:states")
+def test_the_slo_answer_tells_the_states_of_both_components(row: Row, stack: Stack) -> None:
+    reply = stack.request("webui", "http", "GET", "/api/v1/slo", key=KEYS["webui"])
     assert reply.status == 200, row.id
     components = reply.json()["components"]
     for name, target in SHEET["slo"]["targets"].items():
         assert components[name]["target"] == target
         assert components[name]["state"] in ("ok", "warn", "critical", "no_data")
+
+
+@pytest.mark.parametrize("form", [SHEET["authentication"]["header"], *SHEET["authentication"]["also"]])
+def test_the_ingest_key_may_come_in_every_form_that_senders_know(form: str, stack: Stack) -> None:
+    header, _, scheme = form.partition(": ")
+    for key, status in ((KEYS["ingestor"], 200), ("a wrong key", 401)):
+        secret = base64.b64encode(f"anyone:{key}".encode()).decode() if scheme == "Basic" else key
+        headers = {header: f"{scheme} {secret}".strip()}
+        reply = stack.request("ingestor", "http", "POST", "/api/v2/ingest", [], headers=headers)
+        assert reply.status == status, reply.body
+
+
+def test_the_operators_way_to_reload_the_alerter_reaches_it_alone(stack: Stack) -> None:
+    facts = SHEET["commands"]["reload"]
+    lines = {name: psutil.Process(service.pid).cmdline() for name, service in stack.services.items()}
+    found = [name for name, line in lines.items() if facts["pattern"] in " ".join(line)]
+    assert found == [facts["service"]]
+    alerter = stack.services[facts["service"]]
+    alerter.signal(signal.Signals[facts["signal"]])
+    wait_for(lambda: facts["signal"] in alerter.log(), "the alerter's word of the reload")
+    assert alerter.running
 
 
 def test_what_operators_type_at_redis_is_noticed(stack: Stack) -> None:

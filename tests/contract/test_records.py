@@ -26,3 +26,8 @@ def test_every_waiting_row_is_a_row() -> None:
     ids = [row.id for row in rows]
     assert len(ids) == len(set(ids))
     assert set(WAITING) <= set(ids)
+
+
+def test_every_fact_that_stands_alone_has_a_test() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "contract").glob("test_*.py"))
+    assert not [row.id for row in sheet.standing() if f'row.id == "{row.id}"' not in text]
