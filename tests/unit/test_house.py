@@ -99,6 +99,17 @@ def test_links_between_the_documents_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_architecture_names_what_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules("mutt", "services"))
+    names = {part for name in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", page) for part in name.split(".")}
+    assert names
+    missing = [name for name in names if not re.search(rf"\b(class|def) {name}\b", code)]
+    paths = re.findall(r"`((?:mutt|services)/[\w/]+\.py|\w+\.lua)`", page)
+    missing += [path for path in paths if not list(ROOT.glob(path if "/" in path else f"services/**/{path}"))]
+    assert not missing
+
+
 def test_nothing_is_marked_to_be_done_later() -> None:
     mark = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
     for path in modules(*CODE):
