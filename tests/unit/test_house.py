@@ -102,7 +102,7 @@ def test_links_between_the_documents_lead_somewhere() -> None:
 def test_the_architecture_names_what_exists() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     code = "\n".join(path.read_text(encoding="utf-8") for path in modules("mutt", "services"))
-    names = {part for name in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", page) for part in name.split(".")}
+    names = {part for name in re.findall(r"`([A-Z]\w*[a-z]\w*(?:\.\w+)?)`", page) for part in name.split(".")}
     assert names
     missing = [name for name in names if not re.search(rf"\b(class|def) {name}\b", code)]
     paths = re.findall(r"`((?:mutt|services)/[\w/]+\.py|\w+\.lua)`", page)
