@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from mutt.audit_row import COLUMNS, HEADER, TRAILER, months
 from mutt.errors import PermanentError, TransientError
 from services.partitions import create_partitions
+from services.postgres_connector import PATIENCE, POOL_WAIT, borrowed
 
 Connection = AsyncConnection[Any]
 Database = AsyncConnectionPool[Connection] | Connection
@@ -71,22 +72,15 @@ def is_events_fault(error: Error) -> bool:
     return state[:2] in {"22", "54"} or (state[:2] == "23" and error.diag.constraint_name is not None)
 
 
-async def write_batch(database: Database, rows: Sequence[bytes]) -> None:
-    """Commit packed rows; those that the audit has already are left as they are.
+async def write_rows(database: Database, rows: Sequence[bytes], patience: float = PATIENCE) -> list[Refusal]:
+    """Commit packed rows and return those that PostgreSQL refuses; rows that the audit has already stay as they are.
 
-    Raises RefusedError, with nothing written, when a row is at fault, and DatabaseAwayError otherwise: then the batch
-    may be written or not, and writing it again is right.
+    Raises DatabaseAwayError when it cannot be done now, or not within `patience` seconds: then rows may be written or
+    not, and writing all of them again is right.
     """
-    if rows:
-        async with _session(database) as connection:
-            await _write(connection, rows)
-
-
-async def write_bisecting(database: Database, rows: Sequence[bytes]) -> list[Refusal]:
-    """Commit every row that PostgreSQL takes and return the refused ones by index. Raises DatabaseAwayError."""
     refusals: list[Refusal] = []
     spans = [(0, len(rows))] if rows else []
-    async with _session(database) as connection:
+    async with _session(database, patience) as connection:
         while spans:
             start, end = spans.pop()
             try:
@@ -192,12 +186,12 @@ async def _commit(
 
 
 @asynccontextmanager
-async def _session(database: Database) -> AsyncIterator[Connection]:
+async def _session(database: Database, patience: float = PATIENCE) -> AsyncIterator[Connection]:
     if isinstance(database, AsyncConnection):
         yield database
         return
     try:
-        async with database.connection() as connection:
+        async with borrowed(database, min(POOL_WAIT, patience), patience) as connection:
             yield connection
     except Error as error:
         raise DatabaseAwayError(f"{type(error).__name__}: {str(error).strip()}") from error

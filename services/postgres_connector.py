@@ -1,12 +1,16 @@
 """The way to PostgreSQL: a bounded pool whose every wait ends, and passwords that may rotate under load."""
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import InvalidPassword
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from mutt.settings import DatabaseSettings
 from services.runtime.secrets import SecretSource
@@ -14,10 +18,17 @@ from services.runtime.secrets import SecretSource
 CONNECT_TIMEOUT = 5  # seconds
 POOL_WAIT = 5.0  # seconds a caller waits for a connection
 STATEMENT_TIMEOUT_MS = 30_000
+# A client that stalled inside a transaction holds the keys that it wrote, and every writer of the same events waits.
+IDLE_TRANSACTION_MS = 10_000
+PATIENCE = 40.0  # seconds for all that is done with a borrowed connection
+PROBE_WAIT = 0.35  # seconds; twice this is within what a health check may take
 # A peer that vanished is noticed after about 5 + 3 x 5 seconds instead of the system's two hours.
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+# A task that nobody holds may be collected before it is done.
+_returning: set["asyncio.Task[None]"] = set()
 
 
 def connection_options(settings: DatabaseSettings, secrets: SecretSource) -> dict[str, Any]:
@@ -31,7 +42,8 @@ def connection_options(settings: DatabaseSettings, secrets: SecretSource) -> dic
         "connect_timeout": CONNECT_TIMEOUT,
         "sslmode": "verify-full" if settings.tls_enabled else "disable",
         "sslrootcert": (settings.tls_ca_cert_path or "system") if settings.tls_enabled else None,
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c client_encoding=UTF8",
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC -c client_encoding=UTF8"
+        f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_MS}",
         "application_name": "mutt",
         **KEEPALIVE,
     }
@@ -78,11 +90,62 @@ async def open_pool(settings: DatabaseSettings, secrets: SecretSource) -> AsyncI
         await pool.close()
 
 
+@asynccontextmanager
+async def borrowed(
+    pool: Pool, wait: float = POOL_WAIT, patience: float = PATIENCE
+) -> AsyncIterator[AsyncConnection[Any]]:
+    """Hold a connection for at most `patience` seconds; what is not committed by then or by the end is rolled back.
+
+    A server that hangs answers no cancellation either: no query ends by itself, so the line is hung up. Raises
+    PoolTimeout without a connection after `wait` seconds, OperationalError in whatever waits after `patience`.
+    """
+    connection = await _borrow(pool, wait)
+    watchdog = asyncio.get_running_loop().call_later(patience, _hang_up, connection)
+    try:
+        yield connection
+    finally:
+        watchdog.cancel()
+        await pool.putconn(connection)
+
+
+@asynccontextmanager
+async def transaction(
+    pool: Pool, wait: float = POOL_WAIT, patience: float = PATIENCE
+) -> AsyncIterator[AsyncConnection[Any]]:
+    """Hold a connection as `borrowed` does and a transaction on it, committed at the end."""
+    async with borrowed(pool, wait, patience) as connection, connection.transaction():
+        yield connection
+
+
 async def is_connected(pool: Pool) -> bool:
-    """Tell whether PostgreSQL answers a query; the caller bounds the wait."""
-    async with pool.connection() as connection:
+    """Tell, well within a second, whether PostgreSQL answers a query."""
+    async with borrowed(pool, PROBE_WAIT, PROBE_WAIT) as connection:
         await connection.execute("SELECT 1")
     return True
+
+
+async def _borrow(pool: Pool, wait: float) -> AsyncConnection[Any]:
+    # The pool tries a connection before it lends it, and nothing bounds that trial. Cancelling it would wait for the
+    # server as well, so it is left to itself.
+    lending = asyncio.create_task(pool.getconn(timeout=wait))
+    done, _ = await asyncio.wait({lending}, timeout=wait)
+    if done:
+        return lending.result()
+    returning = asyncio.create_task(_give_back(pool, lending))
+    _returning.add(returning)
+    returning.add_done_callback(_returning.discard)
+    raise PoolTimeout(f"no connection that answers after {wait:g} s")
+
+
+async def _give_back(pool: Pool, lending: "asyncio.Task[AsyncConnection[Any]]") -> None:
+    with suppress(psycopg.Error):
+        await pool.putconn(await lending)
+
+
+def _hang_up(connection: AsyncConnection[Any]) -> None:
+    # libpq then reads the end of the stream, as if the server had gone.
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _is_password_refused(error: OperationalError) -> bool:

@@ -15,7 +15,7 @@ from mutt.errors import MisconfiguredError
 from mutt.settings import WebUiSettings
 from services import postgres_connector, redis_connector
 from services.logging_utils import get_logger
-from services.postgres_connector import Pool
+from services.postgres_connector import Pool, transaction
 from services.runtime.app import Process, run
 from services.runtime.http_server import serve
 from services.runtime.instruments import WebUiInstruments
@@ -24,7 +24,6 @@ from services.schema import check_schema
 from services.web_ui.app import build
 from services.web_ui.context import Context
 from services.web_ui.keyring import KeyRing
-from services.web_ui.patience import answers, transaction
 
 CHECK_SECONDS = 5.0
 
@@ -41,7 +40,7 @@ async def main(process: WebUi) -> None:
         for warning in await redis_connector.check_server(process.redis):
             log.warning(warning)
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
-        health.watch("postgres", partial(answers, pool))
+        health.watch("postgres", partial(postgres_connector.is_connected, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
         app = build(Context(settings, process.instruments, keyring, process.redis, pool, os.environ), health)
         async with serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI"), background() as start:

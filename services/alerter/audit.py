@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from mutt.settings import AlerterSettings
-from services.audit_logger import DatabaseAwayError, Refusal, RefusedError, write_batch, write_bisecting
+from services.audit_logger import DatabaseAwayError, Refusal, write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool, is_connected
 from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
@@ -13,6 +13,7 @@ from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import DEPENDENCY_ERRORS
 
 PROBE_SECONDS = 1.0
+ATTEMPT_SECONDS = 10.0  # longest that a commit may take before PostgreSQL counts as away
 
 log = get_logger(__name__)
 
@@ -59,37 +60,19 @@ class AuditTrail:
         return True
 
     async def _attempt(self, rows: Sequence[bytes]) -> list[Refusal] | None:
-        # A server that hangs answers no cancellation either: the attempt is left behind, not waited for. If it commits
-        # later, the same rows written again change nothing.
-        since = self._away_since or time.monotonic()
-        patience = max(since + self._grace - time.monotonic(), BACK_OFF_FIRST)
-        attempt = asyncio.create_task(self._commit(rows), name="audit")
-        deadline = time.monotonic() + patience
-        while not attempt.done() and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait({attempt}, timeout=min(left, PROBE_SECONDS))
-            self._process.health.progressed()
-        if not attempt.done():
-            attempt.cancel()
-            log.warning("PostgreSQL did not answer in time", seconds=round(patience, 1))
-            return None
-        return attempt.result()
-
-    async def _commit(self, rows: Sequence[bytes]) -> list[Refusal] | None:
+        now = time.monotonic()
+        left = (self._away_since or now) + self._grace - now
         try:
-            try:
-                await write_batch(self._pool, rows)
-            except RefusedError:
-                return await write_bisecting(self._pool, rows)
+            return await write_rows(self._pool, rows, min(max(left, BACK_OFF_FIRST), ATTEMPT_SECONDS))
         except DatabaseAwayError as error:
             if self._away_since is None:
                 log.warning("audit rows wait for PostgreSQL", error=str(error))
             return None
-        return []
 
     async def _is_back(self) -> bool:
         try:
-            return await asyncio.wait_for(is_connected(self._pool), PROBE_SECONDS)
-        except (*DEPENDENCY_ERRORS, TimeoutError):
+            return await is_connected(self._pool)
+        except DEPENDENCY_ERRORS:
             return False
 
     def _answers(self, seconds: float) -> None:

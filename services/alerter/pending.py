@@ -7,7 +7,7 @@ from mutt.audit_row import pack_decision, pack_row
 from mutt.errors import EntryError
 from mutt.events import LastError, amend, decode_decided, iso
 from services.alerter.audit import AuditTrail
-from services.audit_logger import write_bisecting
+from services.audit_logger import write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.protocol.actions import Actions
@@ -43,7 +43,7 @@ class PendingAudit:
             except EntryError as error:
                 self._poison(actions, index, entry, "undecodable", str(error))
         try:
-            refusals = await write_bisecting(self._pool, rows)
+            refusals = await write_rows(self._pool, rows)
         except BaseException:
             self._claims.forget(batch.entries)
             self._claims.doubt()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from services.logging_utils import get_logger
 from services.partitions import ensure_partitions
-from services.postgres_connector import Pool
+from services.postgres_connector import Pool, borrowed
 from services.runtime.loop import DEPENDENCY_ERRORS
 
 INTERVAL_SECONDS = 3600.0
@@ -19,7 +19,7 @@ async def keep_partitions(pool: Pool) -> None:
     told = ""
     while True:
         try:
-            async with pool.connection() as connection:
+            async with borrowed(pool) as connection:
                 made = await ensure_partitions(connection, datetime.now(UTC).date())
         except DEPENDENCY_ERRORS as error:
             if told != (told := f"{type(error).__name__}: {str(error).strip()}"):

@@ -93,6 +93,9 @@ def run(service: str, settings_class: type[S], instruments_class: type[I], main:
     except MuttError as error:
         log.critical("the service cannot start", problem=str(error))
         sys.exit(EXIT_UNAVAILABLE)
+    except Exception:
+        log.critical("the service failed and ends; nothing that it held is lost", exc_info=True)
+        sys.exit(1)
 
 
 def registry() -> CollectorRegistry:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from services.runtime.instruments import CommonInstruments
 
@@ -12,6 +12,7 @@ PROBE_TIMEOUT = 0.8  # seconds, so that health answers within one even when a de
 LIVE_WINDOW = 60.0  # seconds without progress after which a restart may help
 VERSION = "2.5"
 
+Answer = TypeVar("Answer")
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -29,6 +30,7 @@ class Health:
         self._instruments = instruments
         self._probes: dict[str, Probe] = {}
         self._depth: Callable[[], Awaitable[int]] | None = None
+        self._asked: dict[str, asyncio.Task[Any]] = {}
         self._progress = time.monotonic()
 
     def watch(self, dependency: str, probe: Probe) -> None:
@@ -77,17 +79,25 @@ class Health:
         return healthy, document
 
     async def _ask(self, name: str) -> bool:
-        try:
-            up = await asyncio.wait_for(self._probes[name](), PROBE_TIMEOUT)
-        except Exception:  # noqa: BLE001  (whatever a client raises, the dependency did not answer)
-            up = False
+        up = await self._bounded(name, self._probes[name]) is True
         self._instruments.dependency_up.labels(name).set(up)
         return up
 
     async def _measure(self) -> int | None:
-        if self._depth is None:
+        # Unknown is not zero: null says so.
+        return None if self._depth is None else await self._bounded("queue_depth", self._depth)
+
+    async def _bounded(self, name: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        """Return the answer, or None when there is none in time.
+
+        A client that waits for a hung server may not give up at once when it is cancelled: it is left behind, and until
+        it has ended nothing more is asked of that server.
+        """
+        if (earlier := self._asked.get(name)) is not None and not earlier.done():
             return None
-        try:
-            return await asyncio.wait_for(self._depth(), PROBE_TIMEOUT)
-        except Exception:  # noqa: BLE001  (unknown is not zero: null says so)
+        task = self._asked[name] = asyncio.ensure_future(ask())
+        await asyncio.wait({task}, timeout=PROBE_TIMEOUT)
+        if not task.done():
+            task.cancel()
             return None
+        return None if task.cancelled() or task.exception() is not None else task.result()

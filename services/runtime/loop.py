@@ -87,12 +87,16 @@ async def background() -> AsyncIterator[Start]:
     A task that fails ends the body and the process: half a service is worse than a restart.
     """
     started: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
+    try:
+        async with asyncio.TaskGroup() as group:
 
-        def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            started.append(group.create_task(work, name=name))
-            return started[-1]
+            def start(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                started.append(group.create_task(work, name=name))
+                return started[-1]
 
-        yield start
-        for task in started:
-            task.cancel()
+            yield start
+            for task in started:
+                task.cancel()
+    except BaseExceptionGroup as group_of_one_or_more:
+        # What failed first says why the process ends; the exit status goes by its kind.
+        raise group_of_one_or_more.exceptions[0] from None

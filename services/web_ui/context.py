@@ -13,14 +13,19 @@ from redis.exceptions import RedisError
 from mutt import keys
 from mutt.settings import WebUiSettings
 from services.logging_utils import get_logger
-from services.postgres_connector import Pool
+from services.postgres_connector import Pool, transaction
 from services.runtime.instruments import WebUiInstruments
 from services.web_ui.keyring import Caller, KeyRing, Role
-from services.web_ui.patience import transaction
 from services.web_ui.queries import Queries
 from services.web_ui.replies import ApiError
 
 log = get_logger(__name__)
+
+
+# Seconds: a person waits in front of this service, and 503 after two says more than a page that hangs.
+WAIT = 2.0
+# Seconds for all statements of a request; the longest search ends by itself before that.
+PATIENCE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Context:
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Queries]:
         """Hold one connection and one transaction, committed at the end."""
-        async with transaction(self.pool) as connection:
+        async with transaction(self.pool, WAIT, PATIENCE) as connection:
             yield Queries(connection, self.instruments.db_query)
 
     @asynccontextmanager
