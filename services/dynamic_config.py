@@ -75,9 +75,7 @@ class DynamicConfig:
 
     async def run(self) -> None:
         """Keep the cache fresh and listen for announcements until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._refresh_for_ever(), name="dynamic-config:refresh")
-            tasks.create_task(self._listen_for_ever(), name="dynamic-config:listen")
+        await asyncio.gather(self._refresh_for_ever(), self._listen_for_ever())
 
     async def _refresh_for_ever(self) -> None:
         while True:

@@ -33,7 +33,7 @@ from services.rate_limiter import RateLimiter
 from services.runtime.app import run
 from services.runtime.depths import DepthSampler, measure
 from services.runtime.instruments import MoogForwarderInstruments
-from services.runtime.loop import Start, background, persist, repeat
+from services.runtime.loop import Start, background, end, persist, repeat
 from services.runtime.ops_server import serve_ops
 
 PROBE_MARGIN = 5.0  # seconds that a probe's lease outlives the webhook's timeout
@@ -99,12 +99,12 @@ async def _forward(
     settling = start("settle", settler.run())
     start("send", repeat(process, "send", sender.dispatch_once, idle=0))
     claim = Intake(desk, worker).claim_once
-    claiming = start("claim", repeat(process, "claim", claim, idle=0, recover=_recovering(worker, janitor)))
+    claiming = start("claim", repeat(process, "claim", claim, idle=0, recover=_recovering(worker, janitor), vital=True))
     log.info("ready", pod=worker.lease.pod, mode=settings.batch_mode, profile=settings.profile)
 
     await process.stopping.wait()
     log.info("stopping: waiting for requests under way", grace_seconds=settings.shutdown_grace)
-    claiming.cancel()
+    await end(claiming)
     with suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_grace):
             await sender.finish()

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mutt.errors import MisconfiguredError
 from mutt.settings import RedisSettings
@@ -78,6 +79,14 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
 
 
 class _Rotating(Connection):
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            # uvloop's word for a connection that closed in between; callers know only the client's errors.
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(str(error)) from error
+
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         try:
             await super().on_connect_check_health(check_health=check_health)

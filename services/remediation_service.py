@@ -18,7 +18,7 @@ from services.remediation.scan import Scanner
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler, measure
 from services.runtime.instruments import RemediationInstruments
-from services.runtime.loop import repeat
+from services.runtime.loop import background, repeat
 from services.runtime.ops_server import serve_ops
 
 
@@ -41,10 +41,9 @@ async def main(process: Process[RemediationSettings, RemediationInstruments]) ->
     async with serve_ops(health, process.instruments.registry, settings.bind_host, ports):
         await process.wait_for_redis()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                sampling = tasks.create_task(sampler.run(), name="depths")
+            async with background() as start:
+                start("depths", sampler.run())
                 await work(process, lease, Scanner(redis, settings, lease, process.instruments))
-                await _end(sampling)
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await lease.release()
@@ -66,13 +65,6 @@ async def work(process: Process[RemediationSettings, RemediationInstruments], le
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(repeat(process, "lease", keep, idle=settings.lease_seconds / 3, vital=True))
         tasks.create_task(repeat(process, "scan", scan, idle=settings.scan_interval))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    # Asked more than once, since the Redis client swallows a cancellation that comes while it connects.
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
 
 DEPENDENCY_ERRORS = (RedisError, OSError, psycopg.Error, PoolTimeout, TransientError)
 
+CANCEL_SECONDS = 0.2
+
 log = get_logger(__name__)
 
 Body = Callable[[], Awaitable[bool]]
@@ -80,6 +82,15 @@ async def persist(process: Process[Any, Any], name: str, attempt: Callable[[], A
     return done
 
 
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended: the Redis client swallows a cancellation that comes while it connects."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+
+
 @asynccontextmanager
 async def background() -> AsyncIterator[Start]:
     """Yield a function that starts `(name, coroutine)` beside the body; all are cancelled at its end.
@@ -95,8 +106,7 @@ async def background() -> AsyncIterator[Start]:
                 return started[-1]
 
             yield start
-            for task in started:
-                task.cancel()
+            await end(*started)
     except BaseExceptionGroup as group_of_one_or_more:
         # What failed first says why the process ends; the exit status goes by its kind.
         raise group_of_one_or_more.exceptions[0] from None
