@@ -61,9 +61,11 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
             start("watch", watch.run())
             start("depths", sampler.run())
             # Senders get 503 until Redis has answered once and is known to throw nothing away.
+            health.problems["start"] = "Redis has not answered since the start"
             await process.wait_for_redis()
             start("config", config.run())
             commit.is_open = not process.stopping.is_set()
+            health.problems.pop("start")
             log.info("ready", port=settings.port, queue=queue)
             await process.stopping.wait()
             log.info("stopping: answering what is in flight", grace_seconds=settings.shutdown_grace)

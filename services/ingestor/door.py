@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from mutt.ids import is_uuid, uuid7
@@ -19,12 +20,17 @@ from services.runtime.instruments import IngestorInstruments
 class Clock:
     """This machine's clock, or Redis's where this one is an hour wrong; `offset_us` is subtracted."""
 
-    def __init__(self) -> None:
+    def __init__(self, nanoseconds: Callable[[], int] = time.time_ns) -> None:
+        self._nanoseconds = nanoseconds
         self.offset_us = 0
 
+    def own_us(self) -> int:
+        """Return microseconds of the epoch by this machine's clock."""
+        return self._nanoseconds() // 1000
+
     def unix_us(self) -> int:
-        """Return microseconds of the epoch."""
-        return time.time_ns() // 1000 - self.offset_us
+        """Return microseconds of the epoch by the clock that counts."""
+        return self._nanoseconds() // 1000 - self.offset_us
 
     def now(self) -> datetime:
         """Return the time in UTC."""

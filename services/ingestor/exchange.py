@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from mutt.intake import Taken
@@ -195,28 +196,22 @@ class Exchange:
 
     def _read(self, body: bytes) -> None:
         if len(body) <= INLINE_BYTES and not self._head.coding:
-            try:
-                taken = self._intake(body)
-            except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
-                self._unread(error)
-            else:
-                self._push(taken)
-            return
-        reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
-        reading.add_done_callback(self._was_read)
+            self._finish(partial(self._intake, body))
+        else:
+            reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
+            reading.add_done_callback(lambda done: self._finish(done.result))
 
     def _intake(self, body: bytes) -> Taken:
         head = self._head
         return self._door.intake.read(body, head.coding, head.content_type, self._door.receipt(head))
 
-    def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
-        error = reading.exception()
-        if error is None:
-            self._push(reading.result())
-        else:
+    def _finish(self, taken: Callable[[], Taken]) -> None:
+        try:
+            self._push(taken())
+        except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
             self._unread(error)
 
-    def _unread(self, error: BaseException) -> None:
+    def _unread(self, error: Exception) -> None:
         if isinstance(error, RecordError):
             self._refuse(Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {}), error.records)
             return

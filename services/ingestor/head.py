@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 TRACEPARENT_CHARACTERS = 55
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 END = b"\r\n\r\n"
 
 
@@ -59,3 +60,14 @@ class KnownHead(NamedTuple):
         if not digits.isdigit() or not data.startswith(self.behind, end) or len(data) - begin != int(digits):
             return None
         return data[begin:]
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """Return the bytes of a request without its offer of another protocol, which a server may ignore.
+
+    Java's HTTP client offers HTTP/2 with every request, and httptools would take such a request's body for it.
+    """
+    if b"pgrade" not in data:
+        return data
+    head, end, rest = data.partition(END)
+    return UPGRADE.sub(b"\r\nx-offered:", head) + end + rest

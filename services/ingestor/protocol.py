@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
-from services.ingestor.head import Head, KnownHead
+from services.ingestor.head import Head, KnownHead, without_upgrade
 from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS
 
 # path -> whether it is deprecated
@@ -61,7 +61,7 @@ class IngestProtocol(HttpToolsProtocol):
                 self.cycle = exchange = Exchange(self._door, self, known.head, time.perf_counter())
                 exchange.whole(body)
                 return
-        super().data_received(data)
+        super().data_received(data if self._reading else without_upgrade(data))
         if idle and isinstance(self.cycle, Exchange) and not self._reading:
             self._known = self.cycle.known_by(data)
 

@@ -54,10 +54,11 @@ class Watch:
 
     async def check_clock(self) -> None:
         """Compare this machine's clock with Redis's; raises RedisError."""
-        before = time.time()
+        before = self._clock.own_us()
         seconds, microseconds = await self._process.redis.time()
         # The reply was made somewhere between question and answer: the middle is the best guess.
-        skew = (before + time.time()) / 2 - (seconds + microseconds / 1_000_000)
+        skew_us = (before + self._clock.own_us()) // 2 - (seconds * 1_000_000 + microseconds)
+        skew = skew_us / 1_000_000
         self._process.instruments.clock_skew.set(skew)
         problems = self._process.health.problems
         if abs(skew) <= UNHEALTHY_SKEW:
@@ -66,4 +67,4 @@ class Watch:
             if "clock" not in problems:
                 log.error("this machine's clock and Redis's differ", seconds=round(skew, 1))
             problems["clock"] = f"this machine's clock is {skew:+.0f} s off Redis's: check NTP on both"
-        self._clock.offset_us = int(skew * 1_000_000) if abs(skew) > REPLACED_SKEW else 0
+        self._clock.offset_us = skew_us if abs(skew) > REPLACED_SKEW else 0
