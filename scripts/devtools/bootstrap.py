@@ -138,25 +138,27 @@ def _install(python: Path, lock: Path, say: Callable[[str], None]) -> None:
     say(f"installing {total} locked packages; the first time takes about a minute")
     command = [str(python), "-m", "pip", "install", "--require-hashes", "--only-binary", ":all:", "--no-deps"]
     command += ["--no-input", "--disable-pip-version-check", "--no-color", "--retries", "2", "--timeout", "20"]
-    process = subprocess.Popen(
+    lines: list[str] = []
+    with subprocess.Popen(
         [*command, "-r", str(lock)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=_clean_environment(),
-    )
-    lines = []
-    seen = 0
-    for line in process.stdout or ():
-        lines.append(line)
-        match = re.match(r"(?:Collecting|Processing|Requirement already satisfied:) (?:\S*/)?([A-Za-z0-9._]+)", line)
-        if match:
-            seen += 1
-            _show(f"  {min(seen, total)}/{total} {match[1]}", last=False)
-        elif line.startswith("Installing collected packages"):
-            _show(f"  unpacking {seen} packages", last=False)
+    ) as process:
+        seen = 0
+        for line in process.stdout or ():
+            lines.append(line)
+            match = re.match(
+                r"(?:Collecting|Processing|Requirement already satisfied:) (?:\S*/)?([A-Za-z0-9._]+)", line
+            )
+            if match:
+                seen += 1
+                _show(f"  {min(seen, total)}/{total} {match[1]}", last=False)
+            elif line.startswith("Installing collected packages"):
+                _show(f"  unpacking {seen} packages", last=False)
     _show("", last=True)
-    if process.wait() != 0:
+    if process.returncode != 0:
         raise BootstrapError(f"the packages could not be installed: {explain(''.join(lines))}")
 
 

@@ -20,11 +20,10 @@ import typer
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from scripts.devtools import consoles, doctor, report, running, sender
+from scripts.devtools import consoles, report, running, traffic
 from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
-from scripts.devtools.stack import Stack
 from scripts.migrate import MigrationError
 from scripts.migrate import migrate as migrate_database
 
@@ -32,7 +31,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_UNHEALTHY = 1, 2, 3
 ALONE = ("-n", "--numprocesses", "--pdb", "-s", "--collect-only", "--co")  # pytest options that choose themselves
 LOGS = ("muttdev", *NAMES)
 DATA = ("redis", "postgres", "moogsoft.ndjson", "state.json", "logs")
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT}
+DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
 
 app = typer.Typer(
     help="MUTT on one machine: all five services, Redis, PostgreSQL and a stand-in for Moogsoft.",
@@ -43,7 +42,7 @@ app = typer.Typer(
 )
 WIDTH = None if sys.stdout.isatty() else 160  # columns; a pipe has none, and 80 would cut addresses
 console = Console(width=WIDTH)
-errors = Console(stderr=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the instance's data, logs and secrets.")]
 
@@ -156,20 +155,22 @@ def send(
     rate: Annotated[float, typer.Option(help="Events a second; 0 means as fast as they are taken.", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="Events a request; 1 posts single events.", min=1, max=50_000)] = 1,
     mix: Annotated[
-        str, typer.Option(help=f"Weights of the kinds of events ({', '.join(sender.KINDS)}).")
-    ] = sender.DEFAULT_MIX,
+        str, typer.Option(help=f"Weights of the kinds of events ({', '.join(traffic.KINDS)}).")
+    ] = traffic.DEFAULT_MIX,
     host: Annotated[str | None, typer.Option(help="Send all in the name of this host.")] = None,
     data_dir: DataDir = DEFAULT_FOLDER,
 ) -> None:
     """Post realistic syslog and trap events and report what came of them; 1 when not all of it came through."""
+    from scripts.devtools import sender
+
     instance = _running_instance(data_dir)
-    order = sender.Order(count, rate, batch, sender.parse_mix(mix), host)
+    order = sender.Order(count, rate, batch, traffic.parse_mix(mix), host)
     outcome = asyncio.run(sender.run(instance, order, console))
     console.print(sender.outcome_table(outcome))
     raise typer.Exit(0 if outcome.complete else EXIT_FAILED)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Open psql on the database; further arguments go to it: psql -c 'SELECT 1'."""
     raise typer.Exit(consoles.psql(_running_instance(data_dir), context.args))
@@ -212,12 +213,14 @@ def reset(
 @app.command(name="doctor")
 def doctor_command(data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Look for what is wrong, here and in the instance, and say what to do; 1 when something is."""
+    from scripts.devtools import doctor
+
     findings = doctor.examine(data_dir)
     console.print(doctor.table(findings))
     raise typer.Exit(EXIT_FAILED if any(finding.problem for finding in findings) else 0)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(context: typer.Context) -> NoReturn:
     """Run the tests; all arguments go to pytest (test -k circuit). With CI=true a skip is a failure."""
     arguments = context.args
@@ -232,6 +235,8 @@ def supervise(
     data_dir: DataDir, lock_handle: Annotated[int, typer.Option(help="File handle of the lock, inherited.")]
 ) -> None:
     """Run the programs of an instance until SIGTERM: what `up` starts."""
+    from scripts.devtools.stack import Stack
+
     os.set_inheritable(lock_handle, False)
     raise typer.Exit(asyncio.run(Stack(Instance.find(data_dir)).run()))
 

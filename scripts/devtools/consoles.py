@@ -75,6 +75,7 @@ def _without_password(instance: Instance) -> str:
 def redis(instance: Instance, words: Sequence[str]) -> int:
     """Run one Redis command, or read them from standard input; 1 when the one command was refused."""
     with redis_client.Redis.from_url(instance.redis_url) as client:
+        client.response_callbacks.clear()  # show what Redis said, not what the client makes of it
         if words:
             return _run(client, words)
         if sys.stdin.isatty():
@@ -105,13 +106,11 @@ def render(reply: object, indent: str = "") -> str:
         return "(nil)"
     if isinstance(reply, bytes):
         return reply.decode(errors="backslashreplace")
-    if isinstance(reply, bool):
-        return "OK" if reply else "(nil)"
     if isinstance(reply, int):
         return f"(integer) {reply}"
     if isinstance(reply, dict):
         reply = [part for pair in reply.items() for part in pair]
-    if isinstance(reply, (list, tuple, set)):
+    if isinstance(reply, list):
         lines = [f"{number}) {render(part, indent + '   ')}" for number, part in enumerate(reply, 1)]
         return f"\n{indent}".join(lines) or "(empty)"
     return str(reply)

@@ -63,7 +63,7 @@ class Instance:
             kept = json.loads((folder / "options.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
-                f"there is no MUTT in {folder}. Start one: scripts/muttdev.py up"
+                f"there is no MUTT in {folder}. Start one: python3 scripts/muttdev.py up"
                 f"{'' if folder == DEFAULT_FOLDER else f' --data-dir {folder}'}, or name its folder with --data-dir"
             ) from None
         except (OSError, ValueError) as error:

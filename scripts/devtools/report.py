@@ -97,7 +97,7 @@ def show_welcome(console: Console, instance: Instance, command: Callable[[str], 
     for title, name in (("ingest key", "INGEST_API_KEY"), ("web key", "WEBUI_API_KEY")):
         console.print(f"{title:<12}{values[name]}", highlight=False)
     console.print(f"{'data':<12}{instance.folder}", highlight=False)
-    console.print(f'{"variables":<12}eval "$({command} env)"', highlight=False)
+    console.print(f'{"variables":<12}eval "$({command("env")})"', highlight=False)
     console.print("\nTry it: an event that pages, then where it went.\n")
     console.print(curl_line(values), highlight=False, soft_wrap=True)
     console.print(f"curl -s {values['MOOG_URL']}/alerts", highlight=False, soft_wrap=True)
@@ -109,5 +109,5 @@ def curl_line(values: dict[str, str]) -> str:
     return (
         f"curl -s {values['INGEST_URL']}/api/v2/ingest -H 'X-API-KEY: {values['INGEST_API_KEY']}' -d '"
         '{"timestamp":"\'$(date -u +%FT%TZ)\'","hostname":"core-1.net.example","syslog_severity":3,'
-        '"message":"%LINK-3-UPDOWN: core-1 Interface Te1/0/1, changed state to down"}\''
+        '"message":"%LINK-3-UPDOWN: Interface TenGigabitEthernet1/0/1, changed state to down"}\''
     )

@@ -18,14 +18,11 @@ from rich.table import Table
 
 from scripts.devtools import traffic
 from scripts.devtools.instance import Instance
-from scripts.devtools.traffic import DEFAULT_MIX, KINDS, parse_mix
 
 CONNECTIONS = 32  # requests under way at once
 RETRY_PATIENCE = 60.0  # seconds that a request refused with 503, or not answered, is tried again
 STALL_PATIENCE = 15.0  # seconds without any progress until the audit or the forwarder is no longer waited for
 PAUSE = 0.25  # seconds between two looks
-
-__all__ = ["DEFAULT_MIX", "KINDS", "Order", "Outcome", "outcome_table", "parse_mix", "run"]
 
 
 @dataclass(frozen=True)

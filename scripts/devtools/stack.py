@@ -151,7 +151,12 @@ class Stack:
     def _prepare_database(self) -> None:
         if not self._instance.is_external("postgres"):
             self._make_database()
-        for step in migrate(self._instance.database_url):
+        try:
+            steps = migrate(self._instance.database_url)
+        except MigrationError as error:
+            given = "the database of --database-url" if self._instance.is_external("postgres") else "the schema"
+            raise UserError(f"{given} cannot be used: {error}") from error
+        for step in steps:
             self._say(f"schema: applied {step}")
         if self._instance.options.samples and samples.load(self._instance.database_url):
             self._say("loaded the sample rules, development hosts and teams")

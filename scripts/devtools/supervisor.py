@@ -73,7 +73,8 @@ class Supervised:
         if self._process is not None and self._process.returncode is None:
             self._signal(self.program.stop_signal)
             try:
-                await asyncio.wait_for(self._process.wait(), self.program.stop_timeout)
+                async with asyncio.timeout(self.program.stop_timeout):
+                    await self._process.wait()
             except TimeoutError:
                 self._say(f"{self.program.name} did not stop within {self.program.stop_timeout:g} s: killed")
                 self._signal(signal.SIGKILL)
@@ -96,7 +97,8 @@ class Supervised:
             self._say(f"{self.program.name} {ending}; starting it again in {delay:g} s (see {self.program.log})")
             self._set(RESTARTING, ending, pid=None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
         self._set(STOPPED, "", pid=None)
 
     async def _run_once(self) -> tuple[str, bool]:
@@ -130,7 +132,8 @@ class Supervised:
     async def _watch(self) -> None:
         while True:
             try:
-                problem = await asyncio.wait_for(self.program.check(), CHECK_TIMEOUT)
+                async with asyncio.timeout(CHECK_TIMEOUT):  # wait_for of Python 3.11 may swallow a cancellation
+                    problem = await self.program.check()
             except TimeoutError:
                 problem = f"no answer within {CHECK_TIMEOUT:g} s"
             if not problem:

@@ -10,7 +10,7 @@ from typing import Any
 from scripts.devtools.embedded import free_port
 from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST, TREE
-from tests.harness.processes import fetch
+from tests.harness.processes import DIRECT, fetch
 from tests.harness.waiting import wait_for
 
 
@@ -58,5 +58,5 @@ class MoogStandIn:
     def behave(self, **how: object) -> None:
         """Let it misbehave: slow=2, status=503, retry_after=1, hang=True, refuse=True, times=3; nothing = well."""
         request = urllib.request.Request(f"{self.url}/behave", json.dumps(how).encode(), method="POST")  # noqa: S310
-        with urllib.request.urlopen(request, timeout=5):  # noqa: S310  # our own http address
+        with DIRECT.open(request, timeout=5):
             pass
