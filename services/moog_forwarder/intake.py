@@ -83,6 +83,8 @@ class Intake:
             # It may be what kills forwarders: nothing else is to be held beside it.
             await self._flight.wait(self._flight.left, WAKE_SECONDS)
             self._process.health.progressed()
+            if self._process.stopping.is_set():
+                return
         if await self._breaker.look() != Standing(permission.state, permission.generation):
             log.info("the circuit changed during a claim, handing it back", alerts=len(batch.entries))
             self._hand_back(batch.entries)
