@@ -72,14 +72,15 @@ class Batches:
             # Without rules every event would be audited as unmatched.
             await self._process.pause(0.1)
             return True
-        most = self._settings.batch_size
         if self._level is not Level.CALM:
             now = self._judge_depths(list((await measure(self._process.redis, self._pressure_keys)).values()))
             if now.level is Level.DEFER:
                 self._instruments.shed.labels("defer").inc()
                 await self._process.pause(self._config.integer("alerter_defer_sleep_ms") / 1000)
                 return True
-        batch = await self._worker.claim(most, self._pressure_keys, block=self._settings.brpoplpush_timeout)
+        # A wait is no progress: one as long as the heartbeat's life would let it expire.
+        block = min(self._settings.brpoplpush_timeout, self._settings.janitor_timeout / 3)
+        batch = await self._worker.claim(self._settings.batch_size, self._pressure_keys, block=block)
         if batch is None:
             return True
         with span("alerter.judge", events=len(batch.entries)):

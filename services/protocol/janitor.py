@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from services.logging_utils import get_logger
 from services.protocol.lane import Lane
-from services.protocol.worker import recover_all
+from services.protocol.recovery import recover_all
 from services.runtime.instruments import CommonInstruments
 
 log = get_logger(__name__)

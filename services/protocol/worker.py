@@ -22,17 +22,15 @@ from mutt import keys
 from services.logging_utils import get_logger
 from services.protocol.actions import Actions
 from services.protocol.lane import CLAIM_BYTES, CLAIM_MOST, FencedError, Lane, Lease, SideList
+from services.protocol.recovery import recover_all
 from services.protocol.script import beside
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 
 ADOPT_SECONDS = 10.0
-RECOVERY_COUNT_SECONDS = 86_400
-RECOVER_MOST = 1000
 
 _beat = beside(__file__, "beat")
 _claim = beside(__file__, "claim")
-_recover = beside(__file__, "recover")
 _release = beside(__file__, "release")
 _settle = beside(__file__, "settle")
 
@@ -187,6 +185,7 @@ class Worker(Claims):
         self._instruments = instruments
         self._ttl_ms = int(lane.timeout * 1000)
         self._side: list[SideClaims] = []
+        self._beating = asyncio.Lock()
 
     @property
     def lease(self) -> Lease:
@@ -212,9 +211,14 @@ class Worker(Claims):
 
     async def beat(self) -> None:
         """Refresh the heartbeat; where it expired or was taken, give up what is held and go on under a new token."""
+        # One at a time: two that found it expired would take each other for strangers.
+        async with self._beating:
+            await self._beat_once()
+
+    async def _beat_once(self) -> None:
         lease = self.lease
         answer = await _beat(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms])
-        if answer == 1 or lease is not self.lease:
+        if answer == 1:
             return
         if answer == 0:
             fresh = Lease(lease.pod, _new_token())
@@ -274,23 +278,6 @@ class SideClaims(Claims):
     def lease(self) -> Lease:
         """Return the worker's lease."""
         return self._worker.lease
-
-
-async def recover_all(redis: Redis, lane: Lane, pod: str, heartbeat: str, *, orderly: bool = False) -> int:
-    """Hand back every list of `pod` while its heartbeat holds `heartbeat` ('' = is absent); returns the entries moved.
-
-    Recoveries are counted unless the end was `orderly`, or the list is not one of events.
-    """
-    moved = 0
-    for prefix, home, counts in lane.lists():
-        names = [lane.heartbeat(pod), f"{prefix}:{pod}", home, lane.recoveries]
-        counted = "1" if counts and not orderly else "0"
-        while True:
-            part = await _recover(redis, names, [heartbeat, RECOVER_MOST, counted, RECOVERY_COUNT_SECONDS])
-            moved += max(part, 0)
-            if part < RECOVER_MOST:
-                break
-    return moved
 
 
 def _new_token() -> str:

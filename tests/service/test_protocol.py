@@ -175,6 +175,13 @@ async def test_an_expired_heartbeat_is_taken_again_under_a_new_token(redis_clien
     assert (await worker.settle(adopted.lease, adopted.entries, Actions())).found == 1
 
 
+async def test_two_beats_at_once_do_not_take_each_other_for_strangers(redis_client: Redis, worker: Worker) -> None:
+    await expire_heartbeat(redis_client)
+    await asyncio.gather(worker.beat(), worker.beat())
+    assert worker.lease.pod == "pod-a"
+    assert await redis_client.get(LANE.heartbeat("pod-a")) == worker.lease.token.encode()
+
+
 async def test_a_worker_adopts_what_a_lost_reply_left_in_its_list(redis_client: Redis, worker: Worker) -> None:
     await fill(redis_client, b"1", b"2")
     held = await worker.claim(1)

@@ -1,0 +1,12 @@
+import pytest
+
+from tests.service.trail import Trail
+
+
+@pytest.fixture
+def trail(request: pytest.FixtureRequest) -> Trail:
+    own_database = "own_postgres" in request.fixturenames
+    database = request.getfixturevalue("own_database_url" if own_database else "database_url")
+    own_redis = "own_redis" in request.fixturenames
+    url = request.getfixturevalue("own_redis").url if own_redis else request.getfixturevalue("redis_url")
+    return Trail(database, url)
