@@ -37,7 +37,8 @@ def main() -> None:
     connections = min(options.connections, len(made))
     load = Load(connections, NO_LIMIT, options.count, options.batch, make=lambda first: made[first // options.batch])
     print("ready", flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # the benchmark has ended without us
     result = uvloop.run(run(Target.of_url(options.url, options.key), load))
     if result.accepted != options.count:
         raise SystemExit(f"{result.accepted} of {options.count} events were taken: {result}")

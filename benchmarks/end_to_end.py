@@ -165,7 +165,7 @@ def table(rows: list[Row]) -> str:
     """Return the rows as text; the factor is against the plain stack's row of the same kind."""
     lines = [f"{'':44}{'events/s':>10}{'(least-most)':>18}{'CPU µs':>9}{'p99 ms':>9}{'x rate':>9}{'x CPU':>8}"]
     for row in rows:
-        base = next(other for other in rows if other.stack == "baseline" and other.audited == row.audited)
+        base = next((other for other in rows if other.stack == "baseline" and other.audited == row.audited), row)
         rate, cpu = statistics.median(row.rates), statistics.median(row.cpu)
         spread = f"{min(row.rates):,.0f}-{max(row.rates):,.0f}"
         factors = f"{rate / statistics.median(base.rates):>9.1f}{statistics.median(base.cpu) / cpu:>8.1f}"
