@@ -165,10 +165,12 @@ def table(rows: list[Row]) -> str:
     """Return the rows as text; the factor is against the plain stack's row of the same kind."""
     lines = [f"{'':44}{'events/s':>10}{'(least-most)':>18}{'CPU µs':>9}{'p99 ms':>9}{'x rate':>9}{'x CPU':>8}"]
     for row in rows:
-        base = next((other for other in rows if other.stack == "baseline" and other.audited == row.audited), row)
+        base = next((other for other in rows if other.stack == "baseline" and other.audited == row.audited), None)
         rate, cpu = statistics.median(row.rates), statistics.median(row.cpu)
         spread = f"{min(row.rates):,.0f}-{max(row.rates):,.0f}"
-        factors = f"{rate / statistics.median(base.rates):>9.1f}{statistics.median(base.cpu) / cpu:>8.1f}"
+        factors = f"{'-':>9}{'-':>8}"  # the plain stack is not in this run
+        if base is not None:
+            factors = f"{rate / statistics.median(base.rates):>9.1f}{statistics.median(base.cpu) / cpu:>8.1f}"
         lines.append(
             f"{row.name:44}{rate:>10,.0f}{spread:>18}{cpu:>9.1f}{statistics.median(row.p99_ms):>9.1f}{factors}"
         )
