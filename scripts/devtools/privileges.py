@@ -17,6 +17,8 @@ from typing import Any
 
 UNPRIVILEGED_USERS = ("nobody", "postgres", "daemon")
 PR_SET_PDEATHSIG = 1
+CAP_SETPCAP = 8  # linux/capability.h
+PASSING_CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 
 
 class EmbeddedServerError(Exception):
@@ -101,6 +103,8 @@ def as_postgres_user(arguments: list[str], paths: Iterable[Path], death_signal: 
             "--data-dir DIR in a folder that everybody may enter"
         )
     prefix = [setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs"]
+    # access(), with which PostgreSQL looks at its programs, goes by root's rights alone unless this bit is set.
+    prefix.append("--securebits=+no_setuid_fixup")
     prefix += [f"--inh-caps=-all,+{capability}", f"--ambient-caps=+{capability}"]
     if death_signal is not None:
         prefix.append(f"--pdeathsig={signal.Signals(death_signal).name}")  # a change of user had cleared it
@@ -114,4 +118,6 @@ def _passing_capability() -> str | None:
     except OSError:
         return None
     held = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapPrm")), 16)
-    return next((name for name, bit in (("dac_read_search", 2), ("dac_override", 1)) if held >> bit & 1), None)
+    if not held >> CAP_SETPCAP & 1:  # without it none can be handed on
+        return None
+    return next((name for name, bit in PASSING_CAPABILITIES.items() if held >> bit & 1), None)
