@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import redis
@@ -37,18 +38,28 @@ from tests.harness.processes import ServiceProcess, StartService, find_service
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Databases
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 NOBODY_LISTENS = f"http://{HOST}:9/events"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With CI=true a skip is a failure: what was not tried was not tested."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI", "").lower() == "true":
+    return report if hasattr(report, "wasxfail") else refuse_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Do so for a whole module too."""
+    return refuse_skip((yield))
+
+
+def refuse_skip(report: Report) -> Report:
+    """Turn a skip into a failure with CI=true."""
+    if report.skipped and os.environ.get("CI", "").lower() == "true":
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, which CI=true forbids: {report.longrepr}"
+        report.longrepr = f"{report.nodeid} was skipped, which CI=true forbids: {report.longrepr}"
     return report
 
 

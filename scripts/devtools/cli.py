@@ -27,7 +27,7 @@ from scripts.devtools.services import TREE
 from scripts.migrate import MigrationError
 from scripts.migrate import migrate as migrate_database
 
-EXIT_FAILED, EXIT_USAGE, EXIT_UNHEALTHY = 1, 2, 3
+EXIT_FAILED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 1, 3, 130
 ALONE = ("-n", "--numprocesses", "--pdb", "-s", "--collect-only", "--co")  # pytest options that choose themselves
 LOGS = ("muttdev", *NAMES)
 DATA = ("redis", "postgres", "moogsoft.ndjson", "state.json", "logs")
@@ -77,8 +77,10 @@ def up(
         signal.signal(number, signal.default_int_handler)
     with lock:
         supervisor = running.start(instance, lock, detached=detach)
+    healthy = False
     try:
         _wait(instance, supervisor)
+        healthy = True
         _show_status(instance)
         report.show_welcome(console, instance, lambda command: command_line(instance, command))
         if not detach:
@@ -88,6 +90,12 @@ def up(
         supervisor.terminate()
         supervisor.wait()
         errors.print("stopped")
+        raise typer.Exit(0 if healthy else EXIT_INTERRUPTED) from None
+    except running.StartError as error:
+        if not detach or supervisor.poll() is not None:
+            raise
+        stop = command_line(instance, "down")
+        raise UserError(f"{error}\nWhat runs is left running, to be looked at; {stop} stops it.") from error
 
 
 @app.command()

@@ -42,9 +42,9 @@ def examine(folder: Path) -> list[Finding]:
     try:
         instance = Instance.find(folder)
     except UserError as error:
-        return [*findings, Finding("instance", "none", str(error))]
+        return [*findings, Finding("instance", str(error))]
     if not instance.running:
-        return [*findings, *_ports(instance), Finding("instance", "does not run", "start it: muttdev.py up")]
+        return [*findings, *_ports(instance), Finding("instance", "does not run; start it with: muttdev.py up")]
     return [
         *findings,
         *_services(instance),

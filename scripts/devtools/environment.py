@@ -7,7 +7,6 @@ from mutt.variables import variables
 from scripts.devtools.instance import STAND_IN, Instance
 from scripts.devtools.services import (
     HOST,
-    TREE,
     Service,
     database_environment,
     port_environment,
@@ -19,9 +18,9 @@ SECRETS = ("INGEST_API_KEY", "WEBUI_API_KEY", "MOOG_API_KEY", "REDIS_PASS_CURREN
 
 
 def plain_environment() -> dict[str, str]:
-    """Return what any child process is given of this one's environment, and the tree's path."""
+    """Return what any child process is given of this one's environment."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, "PYTHONPATH": str(TREE), "PYTHONUNBUFFERED": "1"}
+    return {**inherited, "PYTHONUNBUFFERED": "1"}
 
 
 def service_environment(instance: Instance, service: Service) -> dict[str, str]:

@@ -112,7 +112,7 @@ def wait_until_healthy(
 
 def unhealthy_message(instance: Instance, services: dict[str, dict[str, str]]) -> str:
     """Say what is not healthy, why as far as known, and where to look."""
-    lines = [f"not healthy after {START_PATIENCE:g} s (what runs is left running; `down` stops it):"]
+    lines = [f"not healthy after {START_PATIENCE:g} s:"]
     for name, service in services.items():
         if service["state"] not in {HEALTHY, "external"}:
             lines.append(f"  {name}: {service['state']}, {service['detail'] or 'no answer yet'}")

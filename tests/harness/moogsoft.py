@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.devtools.embedded import free_port
 from scripts.devtools.privileges import die_with_parent
-from scripts.devtools.services import HOST, TREE
+from scripts.devtools.services import HOST
 from tests.harness.processes import DIRECT, fetch
 from tests.harness.waiting import wait_for
 
@@ -31,7 +31,7 @@ class MoogStandIn:
         with (self._folder / "moogsoft.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, "--state", str(self._folder / "moogsoft.ndjson")],
-                env={"MOOG_API_KEY": self._api_key, "PYTHONPATH": str(TREE)},
+                env={"MOOG_API_KEY": self._api_key},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,6 +1,9 @@
 """The harness itself: what other tests rest on."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -87,3 +90,14 @@ def post(url: str, alert: Mapping[str, object]) -> int:
         return requests.post(url, json=alert, headers=headers, timeout=0.5).status_code
     except requests.RequestException:
         return 0
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_a_skip_is_a_failure_in_ci(ci: str, tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text("import pytest\n@pytest.mark.skip\ndef test_a(): pass\n")
+    (tmp_path / "test_two.py").write_text("import pytest\npytest.skip('no', allow_module_level=True)\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"CI": ci})
+    assert ("2 skipped" in done.stdout) == (ci == ""), done.stdout
+    assert (done.returncode == 0) == (ci == ""), done.stdout
+    assert ("which CI=true forbids" in done.stdout) == (ci == "true")

@@ -22,6 +22,7 @@ import redis
 import requests
 
 from scripts.devtools import cli, running
+from scripts.devtools.embedded import PostgresServer, RedisServer
 from scripts.devtools.instance import NAMES, SERVER_PORTS
 from scripts.devtools.instance import Instance as Supervised
 from scripts.devtools.services import HOST, SERVICES, TREE
@@ -308,6 +309,43 @@ def test_every_command_has_help(here: Here) -> None:
         status, printed, _ = here.run(command, "--help")
         assert status == 0
         assert "Usage:" in printed
+
+
+def test_servers_given_by_url_are_used_and_left_running(
+    own_redis: RedisServer, own_postgres: PostgresServer, own_database_url: str, tmp_path: Path
+) -> None:
+    other = Instance(tmp_path / "a folder")
+    urls = ("--redis-url", own_redis.url, "--database-url", own_database_url)
+    up = other.run("up", "--detach", "--no-samples", "--port-offset", str(free_offset()), *urls)
+    try:
+        assert up.returncode == 0, up.stderr
+        services = other.status()
+        assert [services[name]["pid"] for name in ("redis", "postgres")] == [None, None]
+        assert {service["state"] for service in services.values()} == {"healthy"}
+        values = other.environment()
+        assert (values["REDIS_URL"], values["DATABASE_URL"]) == (own_redis.url, own_database_url)
+        own_redis.kill()
+        assert other.run("status").returncode == 3
+    finally:
+        other.run("down")
+    with psycopg.connect(own_database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM alert_rules").fetchone() == (0,)
+
+
+def test_reset_deletes_the_data_and_keeps_keys_and_options(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    claimed = Supervised.claim(folder, port_offset=7)
+    assert claimed is not None
+    claimed[1].close()
+    key = claimed[0].secret("INGEST_API_KEY")
+    (folder / "redis").mkdir()
+    (folder / "moogsoft.ndjson").touch()
+    status, printed, _ = here.run("reset", "--yes", "--data-dir", str(folder))
+    assert (status, printed) == (0, "deleted\n")
+    assert not (folder / "redis").exists()
+    assert not (folder / "moogsoft.ndjson").exists()
+    kept = Supervised.find(folder)
+    assert (kept.secret("INGEST_API_KEY"), kept.options.port_offset) == (key, 7)
 
 
 def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
