@@ -37,7 +37,7 @@ class DynamicKey:
         if self.choices:
             return " or ".join(self.choices)
         noun = "a whole number" if self.kind is int else "a number"
-        return f"{noun} from {self.low:g} to {self.high:g}"
+        return f"{noun} from {self.low:.12g} to {self.high:.12g}"
 
     def _within(self, value: float) -> bool:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)

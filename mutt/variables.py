@@ -125,7 +125,7 @@ def _number(known: Variable, kind: type[int] | type[float], text: str) -> float:
         raise ValueError(f"{'a whole number' if kind is int else 'a number'} is needed") from None
     too_low = known.low is not None and not value >= known.low
     if too_low or (known.high is not None and not value <= known.high):
-        low = "" if known.low is None else f"at least {known.low:g}"
-        high = "" if known.high is None else f"at most {known.high:g}"
+        low = "" if known.low is None else f"at least {known.low:.12g}"
+        high = "" if known.high is None else f"at most {known.high:.12g}"
         raise ValueError("allowed is " + " and ".join(part for part in (low, high) if part))
     return value
