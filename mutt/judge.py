@@ -48,7 +48,7 @@ class Judged:
 def judge(entry: bytes, book: RuleBook, hosts: Hosts, default_team: str) -> Judged:
     """Read one entry and decide it; raises EntryError where no retry can make it readable."""
     event = decode_entry(entry)
-    decision = _decide(event, book, hosts, default_team)
+    decision = decide_event(event, book, hosts, default_team)
     row = pack_row(
         event,
         pack_decision(decision.handling, decision.team, decision.rule_id, decision.rule_version, decision.environment),
@@ -91,14 +91,14 @@ def meta_alert(judged: Judged, threshold: int, now: datetime, random: bytes) -> 
     )
 
 
-def _decide(event: QueuedEvent, book: RuleBook, hosts: Hosts, default_team: str) -> Decision:
+def decide_event(event: QueuedEvent, book: RuleBook, hosts: Hosts, default_team: str) -> Decision:
+    """Return what becomes of an event; a clear goes where its problem would, lest it stay open for ever."""
     decision = decide(event.message, event.hostname, event.severity, event.trap_oid, book, hosts, default_team)
     if decision.handling in FORWARDED:
         return decision
     problem = problem_of(event)
     if problem is None:
         return decision
-    # A clear that stayed here would leave its problem open in Moogsoft for ever.
     for severity in problem.severities:
         opened = decide(problem.message, event.hostname, severity, problem.trap_oid, book, hosts, default_team)
         if opened.handling in FORWARDED:

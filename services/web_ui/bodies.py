@@ -16,13 +16,18 @@ BODY_SECONDS = 15.0
 REASON_MAX = 500
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """Return the body's JSON object; raises ApiError 400, 408 or 413 that says what is wrong."""
+async def read_bytes(request: Request, most: int = BODY_MAX) -> bytes:
+    """Return the body; raises ApiError 408 or 413."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(request)
+            return await _read(request, most)
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the body's JSON object; raises ApiError 400, 408 or 413 that says what is wrong."""
+    body = await read_bytes(request)
     if not body.strip():
         raise ApiError(400, "the body is empty; a JSON object is needed")
     try:
@@ -64,10 +69,10 @@ def check_version(request: Request, found: int, body: dict[str, Any] | None = No
         )
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_MAX:
-            raise ApiError(413, f"the body is larger than {BODY_MAX} bytes", headers={"Connection": "close"})
+        if len(body) > most:
+            raise ApiError(413, f"the body is larger than {most} bytes", headers={"Connection": "close"})
     return bytes(body)

@@ -1,0 +1,162 @@
+"""Rules, hosts and teams by the file: compared first, then taken whole or not at all, each change on record."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from psycopg import sql
+
+from mutt import host_files, rule_files
+from mutt.hosts import validate_host, validate_team
+from mutt.record_changes import FieldChange, field_changes
+from services.web_ui.context import Context
+from services.web_ui.queries import HOSTS, RULES, TEAMS, Change, Queries, Row, Table, shown
+from services.web_ui.replies import ApiError
+from services.web_ui.rule_queries import all_rows
+
+DOCUMENT_MAX = 8 * 1024 * 1024  # bytes
+# What is sure to be done within the time that a request may hold its connection.
+CHANGES_MAX = 5_000
+SHOWN = 500  # entries of each kind that a plan lists
+
+
+class Kind(NamedTuple):
+    """What is imported as lines."""
+
+    table: Table
+    topic: str
+    key: str
+    columns: tuple[str, ...]
+    validate: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+HOST_KIND = Kind(HOSTS, "hosts", "hosts", ("hostname",), validate_host)
+TEAM_KIND = Kind(TEAMS, "teams", "teams", ("hostname", "team_assignment"), validate_team)
+
+
+class Update(NamedTuple):
+    """An entry that changes."""
+
+    row: Row
+    values: dict[str, Any]
+    changes: list[FieldChange]
+
+
+class Plan(NamedTuple):
+    """What would be done; `seal` stands for this plan, so that exactly what was looked at is done."""
+
+    create: list[dict[str, Any]]
+    update: list[Update]
+    delete: list[Row]
+    unchanged: int
+    seal: str
+
+    @property
+    def total(self) -> int:
+        """How many changes there are."""
+        return len(self.create) + len(self.update) + len(self.delete)
+
+
+async def plan_rules(queries: Queries, document: str, *, replace: bool, lock: bool = False) -> Plan:
+    """Compare a YAML document with the rules; with `replace` rules that it does not name are to go."""
+    rules = await asyncio.to_thread(rule_files.read, document)
+    rows = await all_rows(queries, lock=lock)
+    found = rule_files.plan(rules, rows)
+    updates = [Update(dict(each.row), each.values, each.changes) for each in found.update]
+    delete = [dict(row) for row in found.missing] if replace else []
+    return _sealed(found.create, updates, delete, found.unchanged)
+
+
+async def plan_lines(queries: Queries, kind: Kind, document: str, *, replace: bool, lock: bool = False) -> Plan:
+    """Compare a CSV or JSON document with what there is."""
+    entries = await asyncio.to_thread(host_files.read, document, kind.columns, kind.key, kind.validate)
+    left = {row["hostname"]: row for row in await all_lines(queries, kind.table, lock=lock)}
+    create: list[dict[str, Any]] = []
+    update: list[Update] = []
+    unchanged = 0
+    for values in entries:
+        row = left.pop(values["hostname"], None)
+        if row is None:
+            create.append(values)
+        elif changes := field_changes({name: row[name] for name in values}, values):
+            update.append(Update(row, values, changes))
+        else:
+            unchanged += 1
+    return _sealed(create, update, list(left.values()) if replace else [], unchanged)
+
+
+async def all_lines(queries: Queries, table: Table, *, lock: bool = False) -> list[Row]:
+    """Return every host or team by name."""
+    statement = sql.SQL("SELECT {} FROM {} ORDER BY hostname").format(
+        sql.SQL(", ").join(map(sql.Identifier, table.columns)), sql.Identifier(table.name)
+    )
+    if lock:
+        statement += sql.SQL(" FOR UPDATE")
+    return [shown(row) for row in await queries.fetch("select", statement)]
+
+
+async def apply_rules(parts: Context, document: str, change: Change, seal: str | None, *, replace: bool) -> Plan:
+    """Do what the plan says, all of it or nothing; raises ApiError 409 where it is another plan by now."""
+    async with parts.change("rules") as queries:
+        plan = await plan_rules(queries, document, replace=replace, lock=True)
+        await _execute(queries, RULES, plan, change, seal)
+    return plan
+
+
+async def apply_lines(
+    parts: Context, kind: Kind, document: str, change: Change, seal: str | None, *, replace: bool
+) -> Plan:
+    """Likewise for hosts or teams."""
+    async with parts.change(kind.topic) as queries:
+        plan = await plan_lines(queries, kind, document, replace=replace, lock=True)
+        await _execute(queries, kind.table, plan, change, seal)
+    return plan
+
+
+def shown_plan(plan: Plan, *, applied: bool) -> dict[str, Any]:
+    """Return a plan as the API shows it; long lists are cut, and their counts are not."""
+    return {
+        "applied": applied,
+        "seal": plan.seal,
+        "counts": {
+            "create": len(plan.create),
+            "update": len(plan.update),
+            "delete": len(plan.delete),
+            "unchanged": plan.unchanged,
+        },
+        "create": plan.create[:SHOWN],
+        "update": [
+            {
+                "key": each.row.get("id") or each.row.get("hostname"),
+                "name": each.row.get("name"),
+                "changes": [change._asdict() for change in each.changes],
+            }
+            for each in plan.update[:SHOWN]
+        ],
+        "delete": plan.delete[:SHOWN],
+    }
+
+
+def _sealed(create: list[dict[str, Any]], update: list[Update], delete: list[Row], unchanged: int) -> Plan:
+    parts = [create, [[each.row, each.values] for each in update], delete]
+    return Plan(create, update, delete, unchanged, hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:24])
+
+
+async def _execute(queries: Queries, table: Table, plan: Plan, change: Change, seal: str | None) -> None:
+    if seal is not None and seal != plan.seal:
+        raise ApiError(409, "what this file would change is not what was shown: somebody made a change. Compare again")
+    if plan.total > CHANGES_MAX:
+        raise ApiError(400, f"{plan.total} changes at once; at most {CHANGES_MAX} are made. Split the file")
+    for row in plan.delete:
+        await queries.delete(table, row, change)
+    for each in plan.update:
+        await queries.update(table, each.row, each.values, change)
+    for values in plan.create:
+        await queries.insert(table, values, change)
+
+
+def csv_of(rows: Iterable[Row], kind: Kind) -> str:
+    """Return all as CSV."""
+    return host_files.write_csv(rows, kind.columns)

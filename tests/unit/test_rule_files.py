@@ -1,0 +1,81 @@
+"""Rules as YAML: written, read back with each fault named, and compared."""
+
+from typing import Any
+
+import pytest
+
+from mutt import rule_files
+from mutt.errors import RuleError
+from mutt.rules import FIELDS
+
+ROW: dict[str, Any] = {
+    "id": 1,
+    "name": "Links: =down",
+    "description": None,
+    "match_string": "on",
+    "trap_oid": None,
+    "syslog_severity": 3,
+    "match_type": "contains",
+    "priority": 500,
+    "prod_handling": "Page_and_ticket",
+    "dev_handling": "Log_only",
+    "team_assignment": "NETO",
+    "is_active": False,
+    "version": 3,
+    "created_at": "x",
+    "updated_at": "y",
+}
+
+
+def test_what_is_written_is_read_back_the_same() -> None:
+    document = rule_files.write([ROW])
+    rules = rule_files.read(document)
+    assert rules == [{"id": 1, **{name: ROW[name] for name in FIELDS}}]
+    plan = rule_files.plan(rules, [ROW])
+    assert (plan.create, plan.update, plan.missing, plan.unchanged) == ([], [], [], 1)
+
+
+def test_a_plan_tells_what_is_new_changed_and_missing() -> None:
+    other = ROW | {"id": 2, "name": "Other"}
+    document = (
+        rule_files.write([ROW | {"priority": 7}])
+        + rule_files.write([ROW | {"id": 9, "name": "New"}]).split("rules:\n")[1]
+    )
+    plan = rule_files.plan(rule_files.read(document), [ROW, other])
+    assert [each["name"] for each in plan.create] == ["New"]
+    assert [(each.row["id"], each.changes) for each in plan.update] == [(1, [("priority", 500, 7)])]
+    assert [row["id"] for row in plan.missing] == [2]
+
+
+def test_an_import_done_twice_changes_nothing_the_second_time() -> None:
+    document = rule_files.write([ROW | {"id": 77}])
+    plan = rule_files.plan(rule_files.read(document), [ROW])
+    assert (plan.create, plan.missing, plan.unchanged) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("document", "where", "said"),
+    [
+        ("rules: {", "document", "is not YAML"),
+        ("just text", "document", "a list of rules"),
+        ("- 5", "rule 1", "an object of fields"),
+        ("- {id: 3, name: Links}", "rule 1 (id 3, Links)", "match_type"),
+        ("- !!python/object/apply:os.system [id]", "document", "is not YAML"),
+        (rule_files.write([ROW | {"id": "x", "name": None}]), "rule 1 (id x)", "whole number"),
+    ],
+)
+def test_each_fault_is_named_with_its_place(document: str, where: str, said: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        rule_files.read(document)
+    assert said in refused.value.details[where]
+
+
+def test_one_id_twice_is_a_fault() -> None:
+    document = rule_files.write([ROW, ROW])
+    with pytest.raises(RuleError, match="twice"):
+        rule_files.read(document)
+
+
+def test_too_many_rules_are_refused_at_once() -> None:
+    with pytest.raises(RuleError, match="at most 20000"):
+        rule_files.read("- a\n" * 20_001)
