@@ -1,4 +1,4 @@
-"""The web UI: the JSON API for rules, development hosts and teams."""
+"""The web UI: the console's pages, and the JSON API for what they show and change."""
 
 from services.runtime import signals
 
@@ -6,12 +6,15 @@ signals.hold_hangup()  # before the imports below, which take a while
 
 # ruff: noqa: E402
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_network
+from typing import Any
 
 from redis.exceptions import RedisError
 
-from mutt.errors import MisconfiguredError
+from mutt.errors import MisconfiguredError, SettingsError
 from mutt.settings import WebUiSettings
 from services import postgres_connector, redis_connector
 from services.logging_utils import get_logger
@@ -24,6 +27,7 @@ from services.schema import check_schema
 from services.web_ui.app import build
 from services.web_ui.context import Context
 from services.web_ui.keyring import KeyRing
+from services.web_ui.sessions import Sessions
 
 CHECK_SECONDS = 5.0
 
@@ -42,11 +46,24 @@ async def main(process: WebUi) -> None:
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
         health.watch("postgres", partial(postgres_connector.is_connected, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
-        app = build(Context(settings, process.instruments, keyring, process.redis, pool, os.environ), health)
-        async with serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI"), background() as start:
+        sessions = Sessions(keyring, insecure=settings.insecure_cookies)
+        parts = Context(settings, process.instruments, keyring, sessions, process.redis, pool, os.environ)
+        app, proxies = build(parts, health), _proxies(settings.trusted_proxies)
+        server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", **proxies)
+        async with server, background() as start:
             start("hangup", _follow_hangups(process))
             log.info("ready", port=settings.port)
             await repeat(process, "schema", partial(_check_schema, process, pool), idle=CHECK_SECONDS, vital=True)
+
+
+def _proxies(trusted: Sequence[str]) -> dict[str, Any]:
+    """Return uvicorn's options for those proxies; without them it would believe every program on this machine."""
+    for network in trusted:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise SettingsError(f"TRUSTED_PROXIES: {error}; addresses and networks are needed, by comma") from None
+    return {"proxy_headers": bool(trusted), "forwarded_allow_ips": list(trusted)}
 
 
 async def _check_schema(process: WebUi, pool: Pool) -> bool:

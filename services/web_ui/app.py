@@ -7,10 +7,11 @@ from starlette.types import ASGIApp
 
 from services.runtime.health import VERSION, Health
 from services.runtime.ops_server import routes
-from services.web_ui import replies
+from services.web_ui import assets, replies
 from services.web_ui.api import audit, config, hosts, rates, rules, teams
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
+from services.web_ui.pages import dashboard, sign_in
 
 
 def build(context: Context, health: Health) -> ASGIApp:
@@ -29,6 +30,9 @@ def build(context: Context, health: Health) -> ASGIApp:
     replies.install(app)
     for part in (rules, hosts, teams, config, audit, rates):
         app.include_router(part.router)
+    sign_in.install(app)
+    for page in (assets, dashboard):
+        app.include_router(page.router)
 
     @app.get("/api/v2/openapi.json", include_in_schema=False)
     async def openapi(_caller: Viewer) -> dict[str, Any]:

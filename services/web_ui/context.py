@@ -17,7 +17,8 @@ from services.postgres_connector import Pool, transaction
 from services.runtime.instruments import WebUiInstruments
 from services.web_ui.keyring import Caller, KeyRing, Role
 from services.web_ui.queries import Queries
-from services.web_ui.replies import ApiError
+from services.web_ui.replies import SAFE_METHODS, ApiError
+from services.web_ui.sessions import CSRF_HEADER, Sessions, is_same
 
 log = get_logger(__name__)
 
@@ -35,6 +36,7 @@ class Context:
     settings: WebUiSettings
     instruments: WebUiInstruments
     keyring: KeyRing
+    sessions: Sessions
     redis: Redis
     pool: Pool
     environ: Mapping[str, str]
@@ -74,11 +76,11 @@ async def context(request: Request) -> Context:
 
 
 def needs(role: Role) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that lets callers of at least this role pass."""
+    """Return a dependency that lets callers of at least this role pass, by key or by session."""
 
     async def caller(request: Request, key: Annotated[str | None, Security(_header)]) -> Caller:
         parts = await context(request)
-        found = parts.keyring.find(key) if key else None
+        found = parts.keyring.find(key) if key else _of_session(request, parts)
         if found is None:
             problem = "the API key is not known" if key else "an API key is needed"
             raise ApiError(
@@ -92,7 +94,18 @@ def needs(role: Role) -> Callable[..., Awaitable[Caller]]:
     return caller
 
 
+def _of_session(request: Request, parts: Context) -> Caller | None:
+    """Return who is signed in; raises ApiError 403 where another site may have sent the request."""
+    session = parts.sessions.of(request)
+    if session is None:
+        return None
+    if request.method not in SAFE_METHODS and not is_same(session.csrf, request.headers.get(CSRF_HEADER)):
+        raise ApiError(403, f"with a session, {request.method} needs the header {CSRF_HEADER} with the page's token")
+    return session.caller
+
+
 Parts = Annotated[Context, Depends(context)]
 Viewer = Annotated[Caller, Depends(needs(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(needs(Role.OPERATOR))]
 Editor = Annotated[Caller, Depends(needs(Role.EDITOR))]
 Admin = Annotated[Caller, Depends(needs(Role.ADMIN))]

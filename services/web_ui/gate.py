@@ -18,6 +18,16 @@ API, OLD_API = "/api/v2/", "/api/v1/"
 CURRENT_UNDER_OLD = frozenset({"slo"})
 OPS_PATHS = frozenset({"/health", "/live", "/metrics"})
 UNMATCHED = "unmatched"
+# What a browser has to hold to: nothing from elsewhere, nothing inline, in no frame, no address told to others.
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 
 log = get_logger(__name__)
 
@@ -47,6 +57,8 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 headers["X-API-Version"] = "v2.5"
                 headers["X-Correlation-ID"] = correlation_id
+                headers.update(SECURITY)
+                headers.setdefault("Cache-Control", "no-store")
                 if deprecated:
                     headers["X-API-Deprecated"] = "true"
             await send(message)

@@ -62,6 +62,25 @@ class KeyRing:
                 found = key.caller
         return found
 
+    def mark(self, presented: str) -> str:
+        """Return what stands for a known key in a session; it says nothing of the key."""
+        return self._mark(hashlib.sha256(presented.encode("latin-1", "replace")).digest())
+
+    def marked(self, mark: str) -> Caller | None:
+        """Return whose key a session was opened with, as long as that key is in force."""
+        found = None
+        for key in self._current():
+            if hmac.compare_digest(self._mark(key.digest), mark):
+                found = key.caller
+        return found
+
+    def signing_key(self) -> bytes:
+        """Return the key that sessions are signed with; another WEBUI_API_KEY makes another one."""
+        return hmac.digest(required(self._secrets, "WEBUI_API_KEY").encode(), b"mutt session v1", "sha256")
+
+    def _mark(self, digest: bytes) -> str:
+        return hmac.new(self.signing_key(), digest, "sha256").hexdigest()[:32]
+
     def _current(self) -> list[_Key]:
         raw = self._raw()
         if raw != self._read_from:

@@ -1,6 +1,6 @@
 """How the API says no: one shape, the right status, words that tell what would be right."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import psycopg
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from mutt.errors import RuleError
 from services.logging_utils import get_logger
 
 RETRY_AFTER = {"Retry-After": "5"}
+API = "/api/"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 log = get_logger(__name__)
@@ -43,8 +44,11 @@ def refuse(
     message: str,
     details: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """Return an error's reply: `{"error", "correlation_id"[, "details"]}`."""
+) -> Response:
+    """Return an error's reply: `{"error", "correlation_id"[, "details"]}`, or a page where a page was asked for."""
+    page: Callable[..., Response] | None = getattr(request.app.state, "error_page", None)
+    if page is not None and not request.url.path.startswith(API):
+        return page(request, status, message, details, headers)
     body: dict[str, object] = {"error": message, "correlation_id": request.state.correlation_id}
     if details:
         body["details"] = dict(details)
@@ -65,6 +69,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(psycopg.errors.CheckViolation, _refused_by_database)
     app.add_exception_handler(psycopg.DataError, _refused_by_database)
     app.add_exception_handler(RedisError, _redis_away)
+    app.add_exception_handler(Exception, _failed)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -116,3 +121,7 @@ async def _refused_by_database(request: Request, error: Exception) -> Response:
 async def _redis_away(request: Request, error: Exception) -> Response:
     log.warning("Redis does not answer", error=f"{type(error).__name__}: {error}")
     return refuse(request, 503, "Redis does not answer; see /health, and try again", headers=RETRY_AFTER)
+
+
+async def _failed(request: Request, _error: Exception) -> Response:
+    return refuse(request, 500, "something went wrong here; the log has it")

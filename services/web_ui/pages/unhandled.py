@@ -1,0 +1,91 @@
+"""/unhandled: what no rule matches, and the way from a pattern to a rule."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from mutt.patterns import pattern_of
+from mutt.unmatched import Unmatched, longest_literal, parts
+from services.web_ui.pages.frame import PageViewer, parts_of, render
+from services.web_ui.unmatched_patterns import listed
+
+SIZE = 100
+VIEWS = {"": "All", "near": "Near", "alert_sent": "Alert sent"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/unhandled")
+async def unhandled_page(request: Request, _user: PageViewer) -> Response:
+    """Show the patterns nearest to the threshold first."""
+    query = request.query_params
+    context_parts = parts_of(request)
+    patterns, overflow = await listed(context_parts)
+    view = query.get("view", "")
+    view = view if view in VIEWS else ""
+    text = query.get("q", "")[:200].strip()
+    wanted = [each for each in patterns if (not view or each.state == view) and _holds(each, text)]
+    page = max(1, int(number) if (number := query.get("page", "1")).isdecimal() and len(number) < 7 else 1)  # noqa: PLR2004
+    start = (page - 1) * SIZE
+
+    def address(**changes: str) -> str:
+        given = {"view": view, "q": text, "open": query.get("open", ""), **changes}
+        filled = {name: value for name, value in given.items() if value}
+        return "/unhandled" + (f"?{urlencode(filled)}" if filled else "")
+
+    context: dict[str, Any] = {
+        "patterns": wanted[start : start + SIZE],
+        "total": len(patterns),
+        "wanted": len(wanted),
+        "views": [(name, words, _count(patterns, name), address(view=name)) for name, words in VIEWS.items()],
+        "view": view,
+        "q": text,
+        "open": query.get("open", ""),
+        "counting": context_parts.settings.counting,
+        "judging": context_parts.settings.judging,
+        "overflow": overflow,
+        "parts_of": parts,
+        "search_of": _search_of,
+        "sample_parts": _sample_parts,
+        "pace": _pace,
+        "address": address,
+        "newer": address(page=str(page - 1)) if page > 1 else None,
+        "older": address(page=str(page + 1)) if len(wanted) > start + SIZE else None,
+    }
+    return await render(request, "unhandled.html", context)
+
+
+def _holds(item: Unmatched, text: str) -> bool:
+    wanted = text.casefold()
+    return wanted in (item.template or "").casefold() or wanted in (item.sample or "").casefold()
+
+
+def _count(patterns: list[Unmatched], view: str) -> int:
+    return sum(not view or each.state == view for each in patterns)
+
+
+def _search_of(item: Unmatched) -> str | None:
+    """Return the address of the events that look like the pattern's; None where it has no text of its own."""
+    literal = longest_literal(item.template or "")
+    if literal is None or '"' in literal:
+        return None
+    return "/events?" + urlencode({"search": f'handling:unhandled text:"{literal}"', "range": "24h"})
+
+
+def _sample_parts(item: Unmatched) -> bool:
+    """Tell whether the sample still belongs to the pattern, as after an update of how patterns are made."""
+    return item.sample is not None and pattern_of(item.sample).template == item.template
+
+
+def _pace(item: Unmatched, now: datetime) -> str:
+    """Return how fast the pattern comes, in words."""
+    if item.per_hour is None:
+        return "new, no pace yet"
+    if item.per_hour >= 60:  # noqa: PLR2004
+        return f"{item.per_hour / 60:,.0f} a minute"
+    if item.per_hour >= 1:
+        return f"{item.per_hour:,.0f} an hour"
+    return f"{item.per_hour * 24:,.1f} a day" if item.first_seen and now else "rare"

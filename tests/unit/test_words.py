@@ -1,0 +1,64 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+from mutt import visible, words
+
+
+def test_ages_have_two_units_at_most() -> None:
+    said = [words.age(seconds) for seconds in (None, 0, 0.31, 9.94, 48, 61, 1059, 18_600, 90_000, -5)]
+    assert said == [
+        "unknown",
+        "0 s",
+        "0.3 s",
+        "9.9 s",
+        "48 s",
+        "1 min 1 s",
+        "17 min 39 s",
+        "5 h 10 min",
+        "1 d 1 h",
+        "0 s",
+    ]
+
+
+def test_rates_below_one_in_ten_seconds_are_told_a_minute() -> None:
+    assert [words.rate(value) for value in (842.4, 3.5, 0.0, 0.05, None)] == [
+        ("842", "/s"),
+        ("3.5", "/s"),
+        ("0", "/s"),
+        ("3.0", "/min"),
+        ("unknown", ""),
+    ]
+
+
+def test_a_share_is_never_rounded_up_to_all() -> None:
+    assert [words.share(value) for value in (1.0, 0.999999, 0.9997, None, 0.5)] == [
+        "100 %",
+        "99.99 %",
+        "99.97 %",
+        "no data",
+        "50 %",
+    ]
+
+
+def test_a_moment_names_its_day_when_that_is_not_today() -> None:
+    now = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
+    zone = timezone(timedelta(hours=1))
+    assert words.clock(now, zone, now) == "03:00:00"
+    assert words.clock(now - timedelta(hours=4), zone, now) == "24 Nov 23:00:00"
+    assert words.clock(now - timedelta(days=365), zone, now) == "25 Nov 2025 03:00"
+    assert words.utc(now) == "2026-11-25 02:00:00 UTC"
+
+
+def test_what_would_not_show_gets_a_name() -> None:
+    assert visible.pieces("a\x1b[31m\ufffd\u202egpj") == [
+        visible.Piece("a", hidden=False),
+        visible.Piece("ESC", hidden=True),
+        visible.Piece("[31m", hidden=False),
+        visible.Piece("U+FFFD", hidden=True),
+        visible.Piece("RLO", hidden=True),
+        visible.Piece("gpj", hidden=False),
+    ]
+    assert visible.pieces("") == []
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    assert "".join(piece.text for piece in visible.pieces("x" * 300, 200)) == "x" * 200 + "\u2026"
