@@ -6,7 +6,11 @@ from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from mutt.beating_settings import BeatingSettings
+from mutt.counting_settings import CountingSettings
 from mutt.errors import SettingsError
+from mutt.intake_settings import IntakeSettings
+from mutt.judging_settings import JudgingSettings
 from mutt.variables import read, var
 
 PORT_LOW, PORT_HIGH = 1, 65535
@@ -306,6 +310,10 @@ class WebUiSettings(CommonSettings):
     trusted_proxies: tuple[str, ...] = var(
         "TRUSTED_PROXIES", (), "Addresses or networks whose X-Forwarded-* headers count, by comma"
     )
+    judging: JudgingSettings = field(default_factory=JudgingSettings)
+    beating: BeatingSettings = field(default_factory=BeatingSettings)
+    counting: CountingSettings = field(default_factory=CountingSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,26 @@ from starlette.types import ASGIApp
 from services.runtime.health import VERSION, Health
 from services.runtime.ops_server import routes
 from services.web_ui import assets, replies
-from services.web_ui.api import audit, config, hosts, rates, rules, teams
+from services.web_ui.api import (
+    audit,
+    changes,
+    config,
+    dead_letters,
+    events,
+    files,
+    hosts,
+    rates,
+    rules,
+    teams,
+    trials,
+    unhandled,
+)
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
-from services.web_ui.pages import dashboard, sign_in
+from services.web_ui.pages import dashboard, dead_actions, dead_list, sign_in
+from services.web_ui.pages import events as events_page
+from services.web_ui.pages import journey as journey_page
+from services.web_ui.pages import unhandled as unhandled_page
 
 
 def build(context: Context, health: Health) -> ASGIApp:
@@ -28,10 +44,11 @@ def build(context: Context, health: Health) -> ASGIApp:
     )
     app.state.context = context
     replies.install(app)
-    for part in (rules, hosts, teams, config, audit, rates):
+    # Paths with a word of their own come before those that take any word.
+    for part in (trials, changes, files, rules, hosts, teams, config, audit, events, unhandled, rates, dead_letters):
         app.include_router(part.router)
     sign_in.install(app)
-    for page in (assets, dashboard):
+    for page in (assets, dashboard, events_page, journey_page, unhandled_page, dead_actions, dead_list):
         app.include_router(page.router)
 
     @app.get("/api/v2/openapi.json", include_in_schema=False)

@@ -165,7 +165,7 @@ def test_an_event_is_found_by_its_id_and_all_of_a_trace_by_theirs(api: Api, audi
     both = api.get(f"/events/{trace}").json()["events"]
     assert [event["event_id"] for event in both] == [second, first]
     assert both[0]["deliveries"] == []
-    assert "may still be in a queue" in error_of(api.get(f"/events/{uuid.uuid4()}"), 404)["error"]
+    assert "neither in the audit nor in a queue" in error_of(api.get(f"/events/{uuid.uuid4()}"), 404)["error"]
     error_of(api.get("/events/4711"), 400)
 
 

@@ -1,4 +1,4 @@
-"""/api/v2/audit-logs, /events and /config-audit: what became of each event, and who changed what."""
+"""/api/v2/audit-logs and /config-audit: what became of the events, and who changed what."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,12 +10,10 @@ from psycopg.errors import QueryCanceled
 from pydantic import BaseModel, Field
 
 from mutt.handling import Handling, normalise_host
-from mutt.ids import is_uuid
 from mutt.paging import DAY, Position, decode_cursor, encode_cursor, end_of, start_of
 from services.web_ui import schemas
 from services.web_ui.audit_queries import SEARCH_TIMEOUT_MS, AuditQueries, Total, contains, time_of
 from services.web_ui.context import Parts, Viewer
-from services.web_ui.queries import Row
 from services.web_ui.replies import ApiError
 
 PAGE_MAX = 200
@@ -107,22 +105,6 @@ async def list_events(parts: Parts, _caller: Viewer, asked: Annotated[EventQuery
     return {"logs": rows, "pagination": pagination}
 
 
-@router.get("/events/{id}", response_model=schemas.Events, responses=schemas.errors(404))
-async def get_events(id: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:  # noqa: A002  (the path's own word)
-    """Return an event by its event_id, or all that share a correlation_id, with the attempts to deliver each."""
-    if not is_uuid(id):
-        raise ApiError(400, "an event_id or a correlation_id is a UUID", details={"id": "is not a UUID"})
-    async with parts.database() as queries:
-        audit = AuditQueries(queries)
-        rows = await audit.events({"event_id": id}, 1) or await audit.events({"correlation_id": id}, PAGE_MAX)
-        deliveries = await audit.deliveries([row["event_id"] for row in rows])
-    if not rows:
-        raise ApiError(404, f"no audited event has the event_id or correlation_id {id}; it may still be in a queue")
-    for row in rows:
-        row["deliveries"] = [_without_id(each) for each in deliveries if each["event_id"] == row["event_id"]]
-    return {"events": rows}
-
-
 @router.get("/config-audit", response_model=schemas.ConfigAudit, responses=schemas.errors())
 async def list_changes(parts: Parts, _caller: Viewer, asked: Annotated[ChangeQuery, Query()]) -> dict[str, Any]:
     """List the changes of rules, hosts, teams and configuration, newest first."""
@@ -152,7 +134,3 @@ def _moment(name: str, read: Callable[[str], T], text: str | None) -> T | None:
 
 def _pagination(page: int, limit: int, total: int) -> dict[str, Any]:
     return {"page": page, "limit": limit, "total": total, "pages": -(-total // limit)}
-
-
-def _without_id(delivery: Row) -> Row:
-    return {name: value for name, value in delivery.items() if name != "event_id"}

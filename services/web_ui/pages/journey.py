@@ -76,20 +76,20 @@ def _offset(told: Told, step: Step) -> str:
     return ""
 
 
-def _bodies(told: Told) -> list[tuple[str, str, str, str, bool]]:
-    """Return the texts beside the journey: id, title, text laid out, what to know of it, whether it is exact."""
+def _bodies(told: Told) -> list[tuple[str, str, str, str, str]]:
+    """Return the texts beside the journey: id, title, text laid out, what to know of it, and the text as it is."""
     found = []
     if told.sent is not None:
         title = "Sent to Moogsoft" if told.facts.attempts else "For Moogsoft"
         what = f"{told.sent['bytes']:,} bytes, {told.sent['profile']} profile. {told.sent['note']}"
-        found.append(("sent", title, _pretty(told.sent["body"]), what, told.sent["exact"]))
+        found.append(("sent", title, _pretty(told.sent["body"]), what, told.sent["body"]))
     received = told.received
     what = f"{received['bytes']:,} bytes. {received['note']}"
-    found.append(("received", "As received", _pretty(received["body"]), what, received["exact"]))
+    found.append(("received", "As received", _pretty(received["body"]), what, received["body"]))
     if told.facts.audited_at is not None:
         row = {name: value for name, value in told.row.items() if name != "table_name"}
         text = json.dumps(row, indent=2, ensure_ascii=False, default=str)
-        found.append(("row", "Audit row", text, f"{told.facts.table or 'event_audit_log'}", True))
+        found.append(("row", "Audit row", text, f"{told.facts.table or 'event_audit_log'}.", text))
     return found
 
 
