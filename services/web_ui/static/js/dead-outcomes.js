@@ -1,0 +1,55 @@
+// The outcomes of a replay: looked up each second while letters are on their way, and batch after batch until stopped.
+const WATCHED = 120; // seconds
+const started = Date.now();
+let running = false;
+
+const part = () => document.querySelector("[data-outcomes]");
+const pause = () => new Promise((resolve) => { setTimeout(resolve, 1000); });
+
+async function take(reply) {
+  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const fresh = page.querySelector("[data-outcomes]");
+  if (!reply.ok || !fresh) throw new Error(String(reply.status));
+  const note = page.querySelector(".flash");
+  const shown = document.querySelector(".flash");
+  if (note && shown) shown.replaceWith(document.importNode(note, true));
+  part().replaceWith(document.importNode(fresh, true));
+  history.replaceState(null, "", reply.url);
+  document.title = page.title;
+  offer();
+}
+
+async function run() {
+  running = true;
+  offer();
+  while (running && part().querySelector("[data-following]")) {
+    const form = part().querySelector("[data-following]");
+    const before = location.href;
+    await take(await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) })).catch(() => { running = false; });
+    if (location.href === before) running = false;
+  }
+  running = false;
+  offer();
+  watch();
+}
+
+function offer() {
+  const start = document.querySelector("[data-run]");
+  const stop = document.querySelector("[data-stop]");
+  if (!start) return;
+  start.hidden = running;
+  stop.hidden = !running;
+  start.onclick = run;
+  stop.onclick = () => { running = false; };
+}
+
+async function watch() {
+  while (!running && part().hasAttribute("data-waiting") && Date.now() - started < WATCHED * 1000) {
+    await pause();
+    if (document.hidden || running || part().contains(document.activeElement)) continue;
+    await take(await fetch(location.href)).catch(() => {});
+  }
+}
+
+offer();
+watch();
