@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/configuration.md and docs/metrics.md from the code: `python scripts/generate_reference.py [--check]`."""
+"""Write docs/api.md, configuration.md and metrics.md from the code: `generate_reference.py [--check]`."""
 
 import argparse
 import dataclasses
@@ -17,8 +17,10 @@ from prometheus_client.metrics_core import Metric
 
 from mutt import dynamic_keys, settings
 from mutt.variables import Variable
+from scripts.devtools.api_reference import reference
 from scripts.devtools.services import SERVICES as PROCESSES
 from services.runtime import instruments
+from services.web_ui.app import api as web_ui_api
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by `python scripts/generate_reference.py`; do not edit. -->"
@@ -106,6 +108,11 @@ def metrics() -> str:
     return "\n".join(lines)
 
 
+def api() -> str:
+    """Return the text of docs/api.md."""
+    return reference(web_ui_api().openapi(), GENERATED)
+
+
 def _own(cls: type[Any]) -> Iterator[tuple[Variable, Any]]:
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
@@ -182,13 +189,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; 1 when a file is out of date")
     check = parser.parse_args().check
     stale = []
-    for path, text in ((DOCS / "configuration.md", configuration()), (DOCS / "metrics.md", metrics())):
+    texts = {"api.md": api(), "configuration.md": configuration(), "metrics.md": metrics()}
+    for name, text in texts.items():
+        path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if not check:
                 path.write_text(text, encoding="utf-8")
     verb = "out of date, run scripts/generate_reference.py" if check else "written"
-    print(f"{', '.join(stale)}: {verb}" if stale else "docs/configuration.md and docs/metrics.md are current")
+    print(f"{', '.join(stale)}: {verb}" if stale else f"{', '.join(texts)} are current")
     sys.exit(1 if check and stale else 0)
 
 

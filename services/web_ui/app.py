@@ -30,8 +30,8 @@ from services.web_ui.pages import journey as journey_page
 from services.web_ui.pages import unhandled as unhandled_page
 
 
-def build(context: Context, health: Health) -> ASGIApp:
-    """Return the app with all its routes; /health, /live and /metrics need no key."""
+def api() -> FastAPI:
+    """Return the API alone, which openapi.json and docs/api.md describe."""
     # The description has a route of its own, which asks for a key like the rest of the API.
     app = FastAPI(
         title="MUTT web UI",
@@ -42,11 +42,17 @@ def build(context: Context, health: Health) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = context
-    replies.install(app)
     # Paths with a word of their own come before those that take any word.
     for part in (trials, changes, files, rules, hosts, teams, config, audit, events, unhandled, rates, dead_letters):
         app.include_router(part.router)
+    return app
+
+
+def build(context: Context, health: Health) -> ASGIApp:
+    """Return the app with all its routes; /health, /live and /metrics need no key."""
+    app = api()
+    app.state.context = context
+    replies.install(app)
     sign_in.install(app)
     for page in (assets, dashboard, events_page, journey_page, unhandled_page, dead_actions, dead_list):
         app.include_router(page.router)
