@@ -12,6 +12,8 @@ from mutt.envelope import Envelope, split_entry
 from mutt.errors import EntryError
 from mutt.events import UNREADABLE, DecidedEvent, QueuedEvent, decode_decided, decode_entry
 
+# What stands in place of an event's fields where they could not be read.
+RAW = frozenset({"raw", "raw_base64"})
 UUID_LENGTH = 36  # characters, which stand in front of each member of the retry set
 
 
@@ -94,6 +96,8 @@ def read_find(
         try:
             queued = decode_entry(entry)
             envelope = queued.envelope
+            if "message" not in queued.fields and not RAW.isdisjoint(queued.fields):
+                queued = None
         except EntryError:
             try:
                 envelope = _front.decode(entry).mutt

@@ -10,6 +10,8 @@ from starlette.responses import Response
 from mutt.bar import Bar, bar
 from mutt.ids import is_uuid
 from mutt.journey import Step, offset
+from mutt.patterns import pattern_of
+from mutt.rules import Handling
 from services.web_ui.api.events import search
 from services.web_ui.journeys import Search, Told, around, explained
 from services.web_ui.pages.frame import PageViewer, parts_of, render
@@ -44,6 +46,7 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         "hit": _hit(told, explanation),
         "bar": _bar(told),
         "offset": _offset,
+        "pattern": pattern_of(told.row["message"]).hash if told.facts.handling == Handling.UNHANDLED else None,
         "around": await around(parts, told),
         "bodies": _bodies(told),
         "found": found,
