@@ -139,18 +139,6 @@ class Delivery(BaseModel):
     outcome: str
 
 
-class DeliveredEvent(Event):
-    """An event and what came of its alert."""
-
-    deliveries: list[Delivery]
-
-
-class Events(BaseModel):
-    """The events of one id."""
-
-    events: list[DeliveredEvent]
-
-
 class Change(BaseModel):
     """A change of the configuration."""
 
