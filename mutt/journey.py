@@ -43,6 +43,7 @@ class Touch(NamedTuple):
     by: str
     operation: str
     reason: str | None
+    successor: str | None = None  # the event_id under which an edited entry goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Step(NamedTuple):
     text: str
     at: datetime | None = None
     by: datetime | None = None
+    link: str | None = None  # another event
 
 
 class Span(NamedTuple):
@@ -126,11 +128,19 @@ def verdict(facts: Facts) -> tuple[str, str, bool]:
         return _dead(found)
     if found is not None and (facts.is_forwarded or facts.handling is None) and found.place not in AUDIT_ONLY:
         return _waiting(facts, found)
+    last = facts.touches[-1] if facts.touches else None
+    if last is not None and found is None and last.operation in ENDINGS:
+        return NOTHING, f"{ENDINGS[last.operation][0]} by {last.by}: {ENDINGS[last.operation][1]}", False
     if facts.handling is not None and not facts.is_forwarded:
         return NOTHING, _kept(facts), False
     return _lost_sight(facts)
 
 
+# What a person can do that ends the way of an event.
+ENDINGS = {
+    "DELETE": ("Deleted", "it goes no further"),
+    "EDIT": ("Edited", "it goes on under another id"),
+}
 AUDIT_ONLY = frozenset({Place.PENDING, Place.AUDITING})
 
 
@@ -242,11 +252,15 @@ def _steps(facts: Facts, *, under_way: bool) -> list[Step]:
     found = most_telling([find for find in facts.finds if find.place not in AUDIT_ONLY])
     if found is not None and facts.success is None:
         steps.append(_there(found))
-    elif facts.is_forwarded and facts.success is None:
+    elif facts.is_forwarded and facts.success is None and not _is_ended(facts):
         steps.append(_nowhere(facts, under_way=under_way))
     elif facts.handling is not None and not facts.is_forwarded:
         steps.append(Step("end", NOTHING, "Not forwarded", f"{_word(facts.handling)} stays in MUTT."))
     return steps
+
+
+def _is_ended(facts: Facts) -> bool:
+    return bool(facts.touches) and facts.touches[-1].operation in ENDINGS
 
 
 def _received(facts: Facts) -> Step:
@@ -308,9 +322,11 @@ def _attempt(attempt: Attempt) -> Step:
 
 
 def _touched(touch: Touch) -> Step:
-    words = {"REPLAY": "Replayed", "DELETE": "Deleted", "EDIT": "Edited and replayed", "UPDATE": "Edited and replayed"}
+    words = {"REPLAY": "Replayed", "DELETE": "Deleted", "EDIT": "Edited and replayed"}
     title = f"{words.get(touch.operation, touch.operation.capitalize())} by {touch.by}"
-    return Step("touched", NOTHING, title, touch.reason or "No reason was given.", touch.at)
+    on = "" if touch.successor is None else " It goes on as another event:"
+    text = (touch.reason or "No reason was given.") + on
+    return Step("touched", NOTHING, title, text, touch.at, link=touch.successor)
 
 
 def _there(found: Find) -> Step:
@@ -320,8 +336,12 @@ def _there(found: Find) -> Step:
         text += f" {found.ahead:,} leave before it."
     if error:
         text += f" {error['message'][:500]}"
+    replaced = found.envelope.replaces if found.envelope else None
+    if replaced is not None:
+        text += " It replaces another event:"
     state = CRITICAL if found.place in DEAD else WARN if found.place is Place.RETRY else WAITING
-    return Step("waiting" if found.place not in DEAD else "dead", state, PLACES[found.place], text, found.due)
+    kind = "dead" if found.place in DEAD else "waiting"
+    return Step(kind, state, PLACES[found.place], text, found.due, link=replaced)
 
 
 PLACES = {
@@ -396,6 +416,7 @@ def as_json(told: Journey, received_at: datetime) -> dict[str, Any]:
                 "at": step.at,
                 "at_latest": step.by,
                 "offset_ms": since(step.at),
+                "event_id": step.link,
             }
             for step in told.steps
         ],

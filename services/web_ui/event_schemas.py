@@ -17,6 +17,7 @@ class Step(BaseModel):
     at: str | None
     at_latest: str | None
     offset_ms: int | None
+    event_id: str | None
 
 
 class Span(BaseModel):

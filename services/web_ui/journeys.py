@@ -19,7 +19,7 @@ from mutt.neighbours import event_of_row, same_signature
 from mutt.paging import Position
 from mutt.past_book import PastBook, rule_of
 from mutt.rules import FORWARDED, Rule
-from mutt.whereabouts import Find, as_received, error_of, most_telling
+from mutt.whereabouts import Find, Place, as_received, error_of, most_telling, read_find
 from services.logging_utils import get_logger
 from services.web_ui.audit_queries import AuditQueries
 from services.web_ui.context import Context
@@ -84,6 +84,8 @@ async def find(parts: Context, wanted: str) -> Search:
     known = {row["event_id"]: row for row in rows}
     for found in look.finds if look else []:
         known.setdefault(found.event_id, {})
+    if any(touch["record_id"] == wanted for touch in touches):
+        known.setdefault(wanted, {})
     records = Records(attempts, touches, datetime.now(UTC))
     events = [_told(parts, event_id, row, records, look) for event_id, row in known.items()]
     return Search(events, look, problem)
@@ -155,9 +157,11 @@ def _is_open(row: Row, attempts: list[Row]) -> bool:
 def _told(parts: Context, event_id: str, row: Row, records: Records, look: Look | None) -> Told:
     attempts, touches, now = records
     finds = look.of_event(event_id) if look else []
-    best = most_telling(finds)
-    decided = next((each.decided for each in finds if each.decided), None)
-    event = _event_of(row, finds)
+    # What is deleted or edited is not there any more; its record still says what it was.
+    known = finds or ([] if row else _recorded(event_id, touches))
+    decided = next((each.decided for each in known if each.decided), None)
+    event = _event_of(row, known)
+    best = most_telling(known)
     facts = Facts(
         received_at=row.get("received_at") or _received(event, best) or now,
         event_timestamp=row.get("event_timestamp") or (event.event_timestamp if event else now),
@@ -214,7 +218,14 @@ def _attempt(row: Row) -> Attempt:
 
 
 def _touch(row: Row) -> Touch:
-    return Touch(row["changed_at"], row["changed_by"], row["operation"], row["reason"])
+    successor = row["successor"] if row["successor"] != row["record_id"] else None
+    return Touch(row["changed_at"], row["changed_by"], row["operation"], row["reason"], successor)
+
+
+def _recorded(event_id: str, touches: list[Row]) -> list[Find]:
+    entries = [each["entry"].encode() for each in touches if each["record_id"] == event_id and each["entry"]]
+    finds = [read_find(event_id, Place.POISON, "", entry) for entry in entries[-1:]]
+    return [each for each in finds if each is not None]
 
 
 def _row_of(

@@ -26,8 +26,9 @@ _VERSION = sql.SQL(
     " AND (old_values->>'version' = %s OR new_values->>'version' = %s) ORDER BY id DESC LIMIT 1"
 )
 _TOUCHES = sql.SQL(
-    "SELECT changed_at, changed_by, operation, record_id, reason FROM config_audit_log"
-    " WHERE record_id = ANY(%s) ORDER BY changed_at LIMIT 200"
+    "SELECT changed_at, changed_by, operation, record_id, reason, old_values->>'entry' AS entry,"
+    " new_values->>'event_id' AS successor FROM config_audit_log"
+    " WHERE record_id = ANY(%s) AND table_name = 'dead_letters' ORDER BY changed_at LIMIT 200"
 )
 
 

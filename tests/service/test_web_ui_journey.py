@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from redis import Redis
@@ -205,16 +206,40 @@ def test_a_look_that_was_cut_off_says_so(api: Api, cache: Redis) -> None:
     assert event_of(api, first)["journey"]["title"] == "Waits to be matched, 0 in front of it"
 
 
-def test_what_a_person_did_to_the_event_is_told(api: Api, cache: Redis, database_url: str) -> None:
-    event_id, entry = queue_entry()
-    cache.lpush("mutt:alert_queue", decided_entry(entry, **DECISION))
+def record(database_url: str, operation: str, event_id: str, entry: bytes, becomes: str | None = None) -> None:
+    new = None if becomes is None else msgspec.json.encode({"event_id": becomes}).decode()
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "INSERT INTO config_audit_log (changed_by, operation, table_name, record_id, reason)"
-            " VALUES ('ann', 'REPLAY', 'mutt:dlq:moog', %s, 'team fixed')",
-            (event_id,),
+            "INSERT INTO config_audit_log"
+            " (changed_by, operation, table_name, record_id, reason, old_values, new_values)"
+            " VALUES ('ann', %s, 'dead_letters', %s, 'team fixed', %s, %s)",
+            (operation, event_id, msgspec.json.encode({"entry": entry.decode()}).decode(), new),
         )
-    assert "Replayed by ann" in titles(event_of(api, event_id))
+
+
+def test_what_a_person_did_to_the_event_is_told(api: Api, cache: Redis, database_url: str) -> None:
+    event_id, entry = queue_entry()
+    entry = decided_entry(entry, **DECISION)
+    cache.lpush("mutt:alert_queue", entry)
+    record(database_url, "REPLAY", event_id, entry, event_id)
+    event = event_of(api, event_id)
+    assert "Replayed by ann" in titles(event)
+    assert event["journey"]["state"] == "waiting"
+
+
+def test_a_deleted_or_edited_letter_is_still_told_of(api: Api, database_url: str) -> None:
+    successor = str(uuid.uuid4())
+    for operation, becomes, title in (
+        ("DELETE", None, "Deleted by ann: it goes no further"),
+        ("EDIT", successor, "Edited by ann: it goes on under another id"),
+    ):
+        event_id, entry = queue_entry("BGP down")
+        record(database_url, operation, event_id, decided_entry(entry, **DECISION), becomes)
+        event = event_of(api, event_id)
+        assert event["journey"]["title"] == title
+        assert event["message"] == "BGP down"
+        assert event["journey"]["steps"][-1]["event_id"] == becomes
+        assert event["places"] == []
 
 
 def test_without_redis_the_audit_still_answers(start_service: StartService, own_redis: Any, trail: Trail) -> None:
