@@ -152,7 +152,7 @@ def entry_of(
 
 def diff(old: str, new: str) -> list[tuple[str, str]]:
     """Return the changed lines, with two around each."""
-    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[3:]
     return [(line[0], line[1:]) if line[0] in "+- " else (" ", "…") for line in lines]
 
 

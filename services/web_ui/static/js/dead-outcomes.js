@@ -4,6 +4,7 @@ const started = Date.now();
 let running = false;
 
 const part = () => document.querySelector("[data-outcomes]");
+const standing = () => `${location.href} ${part().querySelector("[data-left]")?.textContent}`;
 const pause = () => new Promise((resolve) => { setTimeout(resolve, 1000); });
 
 async function take(reply) {
@@ -24,9 +25,9 @@ async function run() {
   offer();
   while (running && part().querySelector("[data-following]")) {
     const form = part().querySelector("[data-following]");
-    const before = location.href;
+    const before = standing();
     await take(await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) })).catch(() => { running = false; });
-    if (location.href === before) running = false;
+    if (standing() === before) running = false; // nothing moves any more, such as in front of a full queue
   }
   running = false;
   offer();
