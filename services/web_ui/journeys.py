@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import psycopg
+from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from mutt.errors import EntryError
@@ -32,6 +34,8 @@ ABOVE_SHOWN = 6
 REBUILT = "Rebuilt from the audit row, which keeps the members but not their order or spacing."
 FROM_QUEUE = "Byte for byte."
 
+DATABASE_AWAY = (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError)
+
 log = get_logger(__name__)
 
 
@@ -56,6 +60,7 @@ class Search:
     events: list[Told]
     look: Look | None
     problem: str | None = None
+    audit_away: bool = False
 
 
 class Records(NamedTuple):
@@ -68,18 +73,22 @@ class Records(NamedTuple):
 
 async def find(parts: Context, wanted: str) -> Search:
     """Return the event of an event_id, or all that share a correlation_id; `wanted` is a UUID in lower case."""
-    async with parts.database() as queries:
-        audit, past = AuditQueries(queries), PastQueries(queries)
-        rows = await audit.rows({"event_id": wanted}, 1) or await audit.rows({"correlation_id": wanted}, EVENTS_MAX)
-        ids = [row["event_id"] for row in rows]
-        attempts = await audit.attempts([*ids, wanted])
-        touches = await past.touches([*ids, wanted])
-    look, problem = None, None
+    rows: list[Row] = []
+    attempts: list[Row] = []
+    touches: list[Row] = []
+    look, problem, away = None, None, None
+    try:
+        rows, attempts, touches = await _on_record(parts, wanted)
+    except DATABASE_AWAY as error:
+        # A page that waits in a queue while PostgreSQL is away is what somebody looks for at night.
+        problem, away = "PostgreSQL does not answer: only the queues were looked through", error
     if not rows or any(_is_open(row, attempts) for row in rows):
         try:
             look = await look_for(parts.redis, parts.settings.names, wanted)
         except (RedisError, OSError) as error:
             log.warning("the queues could not be looked through", error=f"{type(error).__name__}: {error}")
+            if away is not None:
+                raise away from error
             problem = "Redis does not answer: whether the event is in a queue is not known"
     known = {row["event_id"]: row for row in rows}
     for found in look.finds if look else []:
@@ -88,7 +97,18 @@ async def find(parts: Context, wanted: str) -> Search:
         known.setdefault(wanted, {})
     records = Records(attempts, touches, datetime.now(UTC))
     events = [_told(parts, event_id, row, records, look) for event_id, row in known.items()]
-    return Search(events, look, problem)
+    if away is not None and not events:
+        raise away
+    return Search(events, look, problem, away is not None)
+
+
+async def _on_record(parts: Context, wanted: str) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return audit rows, attempts to deliver and what was done by hand."""
+    async with parts.database() as queries:
+        audit, past = AuditQueries(queries), PastQueries(queries)
+        rows = await audit.rows({"event_id": wanted}, 1) or await audit.rows({"correlation_id": wanted}, EVENTS_MAX)
+        ids = [*(row["event_id"] for row in rows), wanted]
+        return rows, await audit.attempts(ids), await past.touches(ids)
 
 
 async def explained(parts: Context, told: Told) -> dict[str, Any] | None:

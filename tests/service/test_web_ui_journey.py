@@ -12,10 +12,12 @@ from redis import Redis
 from mutt import keys
 from mutt.events import amend, decided_entry, decode_decided, failed, iso
 from mutt.moogsoft import body_of
+from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.entries import queue_entry
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
+from tests.service.browser import Browser
 from tests.service.trail import Trail
 from tests.service.web_api import Api, error_of
 
@@ -256,6 +258,26 @@ def test_without_redis_the_audit_still_answers(start_service: StartService, own_
     assert "Redis does not answer" in document["searched"]["problem"]
     assert document["events"][0]["journey"]["steps"][-1]["title"] == "Where it is now is not known"
     assert "Redis does not answer" in error_of(api.get(f"/events/{uuid.uuid4()}"), 404)["error"]
+
+
+def test_without_postgresql_the_queues_still_answer(
+    start_service: StartService, own_postgres: Any, own_database_url: str, cache: Redis
+) -> None:
+    service = start_service("webui")
+    api = Api(service)
+    browser = Browser(service)
+    browser.open("/sign-in")
+    browser.submit("/sign-in", {"key": WEBUI_API_KEY})
+    event_id, entry = queue_entry("BGP down")
+    cache.lpush("mutt:alert_queue", decided_entry(entry, **DECISION))
+    own_postgres.kill()
+    document = api.get(f"/events/{event_id}").json()
+    assert "PostgreSQL does not answer" in document["searched"]["problem"]
+    assert document["events"][0]["journey"]["title"].startswith("On its way to Moogsoft")
+    page = browser.open(f"/events/{event_id}")
+    assert "PostgreSQL does not answer: only the queues were looked through." in page
+    error_of(api.get(f"/events/{uuid.uuid4()}"), 503)
+    own_postgres.start()
 
 
 def _now() -> datetime:

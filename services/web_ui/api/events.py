@@ -27,7 +27,8 @@ async def get_events(
     One event alone is also explained by the rules of its time.
     """
     found = await search(parts, event_id)
-    explanation = await explained(parts, found.events[0]) if len(found.events) == 1 else None
+    alone = len(found.events) == 1 and not found.audit_away
+    explanation = await explained(parts, found.events[0]) if alone else None
     return {"events": [document(told, explanation) for told in found.events], "searched": searched(found)}
 
 
@@ -70,7 +71,7 @@ def searched(found: Search) -> dict[str, Any] | None:
     if look is None:
         problem = found.problem
         return None if problem is None else {"looked_at": 0, "of": 0, "cut_off": [], "problem": problem}
-    return {"looked_at": look.looked_at, "of": look.of, "cut_off": look.cut_off, "problem": None}
+    return {"looked_at": look.looked_at, "of": look.of, "cut_off": look.cut_off, "problem": found.problem}
 
 
 def _journey(told: Told) -> dict[str, Any]:

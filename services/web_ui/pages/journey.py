@@ -17,6 +17,9 @@ from services.web_ui.journeys import Search, Told, around, explained
 from services.web_ui.pages.frame import PageViewer, parts_of, render
 from services.web_ui.replies import ApiError
 
+# Without PostgreSQL nothing is known of the host's other events.
+NOTHING_AROUND = {"before": None, "minute": 0, "same": None}
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -36,7 +39,7 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         context = {"wanted": event_id.lower(), "events": found.events, "found": found, "cut": _cut(found)}
         return await render(request, "journey-many.html", context)
     told = found.events[0]
-    explanation = await explained(parts, told)
+    explanation = None if found.audit_away else await explained(parts, told)
     context = {
         "told": told,
         "row": told.row,
@@ -47,7 +50,7 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         "bar": _bar(told),
         "offset": _offset,
         "pattern": pattern_of(told.row["message"]).hash if told.facts.handling == Handling.UNHANDLED else None,
-        "around": await around(parts, told),
+        "around": NOTHING_AROUND if found.audit_away else await around(parts, told),
         "bodies": _bodies(told),
         "found": found,
         "cut": _cut(found),
