@@ -1,7 +1,9 @@
 """docs/api.md, written from the description that the web UI gives of itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+from mutt.api_words import Field, Operation, operations, shapes
 
 INTRODUCTION = """\
 The web UI's API, on port 8090. Every path is also there below `/api/v1/`, with the header `X-API-Deprecated: true`;
@@ -21,92 +23,45 @@ Times are UTC, ISO 8601, with `Z`.
 **Changes** are recorded in the same transaction, with the name of the key; an optional `reason` in the body or the
 query is kept with them.
 """
-METHODS = ("get", "post", "put", "delete")
-OF_ALL = frozenset({"400", "401", "403", "503", "default"})  # replies that every path has
 
 
 def reference(document: dict[str, Any], generated: str) -> str:
     """Return the page's text."""
     lines = ["# API", "", generated, "", INTRODUCTION]
-    tags: dict[str, list[str]] = {}
-    for path, methods in document["paths"].items():
-        for method in METHODS:
-            if method in methods:
-                operation = methods[method]
-                tag = (operation.get("tags") or ["other"])[0]
-                tags.setdefault(tag, []).extend(_operation(method, path, operation))
-    for tag, told in tags.items():
-        lines += [f"## {tag}", "", *told]
+    known = set(document["components"]["schemas"])
+    for tag, told in operations(document).items():
+        lines += [f"## {tag}", ""]
+        for operation in told:
+            lines += _operation(operation, known)
     lines += ["## Shapes", ""]
-    for name, schema in sorted(document["components"]["schemas"].items()):
-        if "properties" in schema and not name.startswith(("HTTPValidation", "ValidationError")):
-            lines += [f"### {name}", "", schema.get("description", ""), "", *_fields(schema), ""]
-        elif "enum" in schema:
-            lines += [f"### {name}", "", f"One of {', '.join(f'`{value}`' for value in schema['enum'])}.", ""]
+    for name, about, members in shapes(document):
+        lines += [f"### {name}", "", about, "", *_table(members, known)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
-    yield from (f"### {method.upper()} {path}", "", operation.get("description", ""), "")
-    if parameters := operation.get("parameters"):
-        yield from ("| parameter | in | type | meaning |", "|---|---|---|---|")
-        for each in parameters:
-            about = _cell(each.get("description", ""))
-            need = ", required" if each.get("required") and each["in"] != "path" else ""
-            yield f"| `{each['name']}` | {each['in']}{need} | {_type(each['schema'])} | {about} |"
-        yield ""
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        schema = content.get("schema", {})
-        yield from (f"Body, {kind}:" if schema.get("properties") else f"Body, {kind}: {_type(schema)}", "")
-        if schema.get("properties"):
-            yield from (*_fields(schema), "")
-    yield from (_replies(operation["responses"]), "")
+def _operation(told: Operation, known: set[str]) -> Iterator[str]:
+    yield from (f"### {told.method} {told.path}", "", told.about, "")
+    yield from _table(told.parameters, known)
+    if told.body:
+        yield from (f"Body, {told.body}:" if told.fields else f"Body: {told.body}.", "")
+        yield from _table(told.fields, known)
+    yield from (f"Replies: {'; '.join(_linked(reply, known) for reply in told.replies)}.", "")
 
 
-def _replies(responses: dict[str, Any]) -> str:
-    told = []
-    for status, reply in responses.items():
-        if status in OF_ALL:
-            continue
-        shapes = [_type(content.get("schema", {})) for content in reply.get("content", {}).values()]
-        is_error = status.startswith(("4", "5"))
-        told.append(f"{status}" + (f" with {', '.join(filter(None, shapes))}" if any(shapes) and not is_error else ""))
-    return f"Replies: {'; '.join(told)}."
+def _table(members: Iterable[Field], known: set[str]) -> list[str]:
+    rows = [
+        f"| `{each.name}` | {', '.join(filter(None, (each.where, each.need)))} | {_linked(each.type, known)} "
+        f"| {_cell(each.meaning)} |"
+        for each in members
+    ]
+    return ["| name | in | type | meaning |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
-def _fields(schema: dict[str, Any]) -> list[str]:
-    required = set(schema.get("required", ()))
-    lines = ["| field | type | meaning |", "|---|---|---|"]
-    for name, each in schema["properties"].items():
-        need = "" if name in required else ", optional"
-        lines.append(f"| `{name}` | {_type(each)}{need} | {_cell(each.get('description', ''))} |")
-    return lines
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """Return a schema's type in words."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_type(each) for each in schema["anyOf"]))
-    if "enum" in schema:
-        return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        return " or ".join(kind)
-    if kind == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    return _bounded(str(kind or "any"), schema)
-
-
-def _bounded(kind: str, schema: dict[str, Any]) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    bounds = f", {int(low):,} to {int(high):,}" if low is not None and high is not None else ""
-    default = schema.get("default")
-    told = f", default `{default}`" if default not in (None, "") else ""
-    return f"{kind}{bounds}{told}"
+def _linked(text: str, known: set[str]) -> str:
+    """Return a type with links to the shapes that it names."""
+    words = (f"[{word}](#{word.lower()})" if word in known else word for word in _cell(text).split(" "))
+    return " ".join(words)
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return text.replace("|", "\\|")

@@ -24,7 +24,7 @@ from services.web_ui.api import (
 )
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
-from services.web_ui.pages import dashboard, dead_actions, dead_list, sign_in
+from services.web_ui.pages import api_help, dashboard, dead_actions, dead_list, sign_in
 from services.web_ui.pages import events as events_page
 from services.web_ui.pages import journey as journey_page
 from services.web_ui.pages import unhandled as unhandled_page
@@ -54,7 +54,7 @@ def build(context: Context, health: Health) -> ASGIApp:
     app.state.context = context
     replies.install(app)
     sign_in.install(app)
-    for page in (assets, dashboard, events_page, journey_page, unhandled_page, dead_actions, dead_list):
+    for page in (assets, dashboard, events_page, journey_page, unhandled_page, dead_actions, dead_list, api_help):
         app.include_router(page.router)
 
     @app.get("/api/v2/openapi.json", include_in_schema=False)
