@@ -133,7 +133,7 @@ def _attempt(attempt: Attempt) -> Step:
     number = f"Attempt {attempt.attempt}"
     match attempt.verdict:
         case "success":
-            folds = " It folds repeats by external_id, so a late answer makes no second alert."
+            folds = " Moogsoft folds repeats by external_id, so a late answer makes no second alert."
             text = "Nothing of this event is left in the queues." + (folds if attempt.attempt > 1 else "")
             return Step("attempt", OK, f"{number}: Moogsoft answered {attempt.status}", text, attempt.at)
         case "throttled":

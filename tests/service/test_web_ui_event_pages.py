@@ -12,6 +12,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from mutt.events import decided_entry, failed
 from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.entries import queue_entry
 from tests.harness.processes import ServiceProcess, StartService
@@ -195,6 +196,17 @@ def test_an_event_that_waits_has_a_page_and_one_that_is_nowhere_says_so(browser:
     assert "data-under-way" in page
     assert "neither in the audit nor in a queue" in browser.open(f"/events/{uuid.uuid4()}", 404)
     assert "an event's id is a UUID" in html.unescape(browser.open("/events/4711", 404))
+
+
+def test_a_dead_event_leads_to_its_letter(browser: Browser, trail: Trail) -> None:
+    event_id, entry = queue_entry("BGP down")
+    entry = decided_entry(entry, handling="Page_and_ticket", team="T", rule_id=1, rule_version=1, environment="prod")
+    dead = failed(entry, error_type="4xx", message="HTTP 422", at="2026-11-24T22:00:00.000000Z", retry_count=1)
+    trail.redis.lpush("mutt:dlq:moog", dead)
+    page = browser.open(f"/events/{event_id}")
+    found = re.search(r'href="(/dead-letters[^"]+)"', page.partition("<main")[2])
+    assert found is not None
+    assert "HTTP 422" in browser.open(html.unescape(found.group(1)))
 
 
 def test_events_of_one_trace_are_listed_with_their_outcomes(browser: Browser, log: Log) -> None:

@@ -1,7 +1,9 @@
 """/events/{id}: one event's journey, or the list of all that share a correlation_id."""
 
 import json
+from hashlib import sha256
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -12,6 +14,7 @@ from mutt.ids import is_uuid
 from mutt.journey import Step, offset
 from mutt.patterns import pattern_of
 from mutt.rules import Handling
+from mutt.whereabouts import Place
 from services.web_ui.api.events import search
 from services.web_ui.journeys import Search, Told, around, explained
 from services.web_ui.pages.frame import PageViewer, parts_of, render
@@ -19,6 +22,13 @@ from services.web_ui.replies import ApiError
 
 # Without PostgreSQL nothing is known of the host's other events.
 NOTHING_AROUND = {"before": None, "minute": 0, "same": None}
+
+QUEUES = {
+    Place.ALERTER_DEAD: "alerter",
+    Place.MOOG_DEAD: "moog",
+    Place.POISON: "poison",
+    Place.QUARANTINE: "quarantine",
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -49,6 +59,7 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         "hit": _hit(told, explanation),
         "bar": _bar(told),
         "offset": _offset,
+        "letter": _letter(told),
         "pattern": pattern_of(told.row["message"]).hash if told.facts.handling == Handling.UNHANDLED else None,
         "around": NOTHING_AROUND if found.audit_away else await around(parts, told),
         "bodies": _bodies(told),
@@ -80,6 +91,15 @@ def _offset(told: Told, step: Step) -> str:
     if step.by is not None:
         return "within " + offset((step.by - told.facts.received_at).total_seconds()).lstrip("+")
     return ""
+
+
+def _letter(told: Told) -> str | None:
+    """Return the address of the event's dead letter; None where it is not dead."""
+    for each in told.finds:
+        if each.place in QUEUES:
+            names = {"queue": QUEUES[each.place], "letter": each.event_id, "sha256": sha256(each.entry).hexdigest()}
+            return f"/dead-letters?{urlencode(names)}"
+    return None
 
 
 def _bodies(told: Told) -> list[tuple[str, str, str, str, str]]:
