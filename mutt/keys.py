@@ -11,6 +11,8 @@ QUARANTINE_MAX = 100_000
 
 RECOVERIES_PREFIX = "mutt:recoveries"
 REMEDIATION_LEASE = "mutt:lease:remediation"
+INGESTOR_HEARTBEAT_PREFIX = "mutt:heartbeat:ingestor"
+INGESTOR_TIMEOUT = 30  # seconds
 
 UNHANDLED_INFO_PREFIX = "mutt:unhandled-info"
 UNHANDLED_PATTERNS = "mutt:unhandled-patterns"

@@ -72,6 +72,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         await commit.close()
         with suppress(RedisError, OSError):
             await outcomes.flush(process.redis)
+            await watch.leave()
 
 
 if __name__ == "__main__":

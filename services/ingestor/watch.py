@@ -1,10 +1,12 @@
 """What the ingestor looks after each second: its clock against Redis's, its keys, failures still to be counted."""
 
 import asyncio
+import socket
 import time
 
 from redis.exceptions import RedisError
 
+from mutt import keys as redis_keys
 from mutt.settings import IngestorSettings
 from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock
@@ -15,6 +17,7 @@ from services.runtime.instruments import IngestorInstruments
 
 WATCH_SECONDS = 1.0
 REREAD_SECONDS = 60.0
+BEAT_SECONDS = 5.0
 UNHEALTHY_SKEW = 60.0  # seconds
 REPLACED_SKEW = 3600.0  # seconds
 
@@ -35,6 +38,9 @@ class Watch:
         self._clock = clock
         self._keys = keys
         self._outcomes = outcomes
+        name = f"{socket.gethostname()}-{process.settings.port}"
+        self._heartbeat = redis_keys.per_pod(redis_keys.INGESTOR_HEARTBEAT_PREFIX, name)
+        self._beaten = float("-inf")
 
     async def run(self) -> None:
         """Look each second until cancelled."""
@@ -44,6 +50,7 @@ class Watch:
             try:
                 await self.check_clock()
                 await self._outcomes.flush(self._process.redis)
+                await self._beat()
             except (RedisError, OSError):
                 pass  # health says that Redis is away; nothing is lost by waiting
             if time.monotonic() - reread > REREAD_SECONDS:
@@ -51,6 +58,16 @@ class Watch:
                 await self._process.secrets.refresh()
             self._keys.reread()
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _beat(self) -> None:
+        """Tell the console that this instance lives; raises RedisError."""
+        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+            await self._process.redis.set(self._heartbeat, self._process.settings.port, ex=redis_keys.INGESTOR_TIMEOUT)
+            self._beaten = time.monotonic()
+
+    async def leave(self) -> None:
+        """Tell the console that this instance ends in order; raises RedisError."""
+        await self._process.redis.delete(self._heartbeat)
 
     async def check_clock(self) -> None:
         """Compare this machine's clock with Redis's; raises RedisError."""

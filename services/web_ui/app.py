@@ -18,16 +18,21 @@ from services.web_ui.api import (
     hosts,
     rates,
     rules,
+    slo,
     teams,
     trials,
     unhandled,
 )
+from services.web_ui.board import Watcher
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
 from services.web_ui.pages import api_help, dashboard, dead_actions, dead_list, sign_in
 from services.web_ui.pages import events as events_page
+from services.web_ui.pages import help as help_page
 from services.web_ui.pages import journey as journey_page
+from services.web_ui.pages import slo as slo_page
 from services.web_ui.pages import unhandled as unhandled_page
+from services.web_ui.service_levels import ServiceLevels
 
 
 def api() -> FastAPI:
@@ -43,7 +48,21 @@ def api() -> FastAPI:
         redirect_slashes=False,
     )
     # Paths with a word of their own come before those that take any word.
-    for part in (trials, changes, files, rules, hosts, teams, config, audit, events, unhandled, rates, dead_letters):
+    for part in (
+        trials,
+        changes,
+        files,
+        rules,
+        hosts,
+        teams,
+        config,
+        audit,
+        events,
+        unhandled,
+        rates,
+        slo,
+        dead_letters,
+    ):
         app.include_router(part.router)
     return app
 
@@ -52,9 +71,22 @@ def build(context: Context, health: Health) -> ASGIApp:
     """Return the app with all its routes; /health, /live and /metrics need no key."""
     app = api()
     app.state.context = context
+    app.state.levels = ServiceLevels(context)
+    app.state.watcher = Watcher(context, app.state.levels)
     replies.install(app)
     sign_in.install(app)
-    for page in (assets, dashboard, events_page, journey_page, unhandled_page, dead_actions, dead_list, api_help):
+    for page in (
+        assets,
+        dashboard,
+        slo_page,
+        help_page,
+        events_page,
+        journey_page,
+        unhandled_page,
+        dead_actions,
+        dead_list,
+        api_help,
+    ):
         app.include_router(page.router)
 
     @app.get("/api/v2/openapi.json", include_in_schema=False)

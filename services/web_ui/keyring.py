@@ -62,6 +62,11 @@ class KeyRing:
                 found = key.caller
         return found
 
+    @property
+    def problem(self) -> str | None:
+        """Return why the secrets held may be old, None while they are current."""
+        return self._secrets.problem
+
     def mark(self, presented: str) -> str:
         """Return what stands for a known key in a session; it says nothing of the key."""
         return self._mark(hashlib.sha256(presented.encode("latin-1", "replace")).digest())

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from services.web_ui.board import Watcher
 from services.web_ui.context import Context
 from services.web_ui.keyring import Caller, Role
 from services.web_ui.pages import navigation
@@ -132,7 +133,8 @@ async def render(
     request: Request, template: str, context: Mapping[str, Any] | None = None, status: int = 200
 ) -> Response:
     """Return a page; its template finds in addition what the frame offers (see `surroundings`)."""
-    counts = await navigation.counts(parts_of(request))
+    watcher: Watcher = request.app.state.watcher
+    counts = navigation.counts(await watcher.board())
     return show(request, template, context or {}, counts, status)
 
 

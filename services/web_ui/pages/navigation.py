@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.web_ui.context import Context
+from mutt import words
+from services.web_ui.board import Board
 
 
 class Count(NamedTuple):
@@ -19,7 +20,7 @@ class Item:
     """A page in the navigation."""
 
     path: str
-    words: str
+    label: str
     key: str
     count: Count | None
     current: bool
@@ -51,9 +52,16 @@ def items(counts: Mapping[str, Count], path: str) -> list[tuple[str, list[Item]]
     ]
 
 
-async def counts(_parts: Context) -> dict[str, Count]:
-    """Return the counts by path."""
-    return {}
+def counts(board: Board) -> dict[str, Count]:
+    """Return the counts by path; what is not known is `?`."""
+    found: dict[str, Count] = {}
+    if board.database is not None:
+        found["/rules"] = Count(words.count(board.database.rules))
+    if board.redis is None or board.redis_silent is not None:
+        return found | {"/dead-letters": Count("?"), "/unhandled": Count("?")}
+    if board.redis.dead:
+        found["/dead-letters"] = Count(words.count(board.redis.dead), "warn")
+    return found
 
 
 def _holds(place: str, path: str) -> bool:

@@ -1,0 +1,199 @@
+"""What Redis knows of the whole of MUTT, in three round trips: queues, counters, circuit, limiter, heartbeats."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from mutt import keys
+from mutt.dynamic_keys import ALL
+from mutt.envelope import Envelope, split_entry
+from mutt.errors import EntryError
+from mutt.verdict import Worker
+from services.web_ui.context import Context
+from services.web_ui.stored_config import StoredConfig
+
+MINUTES, HOURS, DAYS = 121, 48, 30
+SCANNED = 1000
+SETTINGS = (
+    "max_ingest_queue_size",
+    "alerter_queue_warn_threshold",
+    "alerter_queue_shed_threshold",
+    "alerter_shed_mode",
+    "moog_rate_limit",
+)
+
+_envelope = msgspec.json.Decoder(Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Events accepted by minute and by hour, newest first, the one under way first; whether any ever came."""
+
+    minutes: list[int]
+    hours: list[int]
+    ever: bool
+
+    @property
+    def rate(self) -> float:
+        """Return events a second in the last full minute."""
+        return self.minutes[1] / 60
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """The circuit breaker in front of Moogsoft."""
+
+    state: str
+    failures: int
+    opened_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisBoard:
+    """One look at Redis."""
+
+    at: datetime
+    depths: dict[str, int]
+    oldest: dict[str, datetime | None]
+    dead_error: str
+    counters: Counters
+    circuit: Circuit
+    limiter_free: int
+    settings: dict[str, Any]
+    workers: tuple[Worker, ...]
+
+    @property
+    def dead(self) -> int:
+        """Return how many alerts and events were given up."""
+        return self.depths["dlq_alerter"] + self.depths["dlq_moog"] + self.depths["poison"]
+
+    def age(self, queue: str) -> float | None:
+        """Return how long the next entry of a queue has waited, None where none waits or it cannot be read."""
+        then = self.oldest.get(queue)
+        return None if then is None else max(0.0, (self.at - then).total_seconds())
+
+
+async def look(parts: Context) -> RedisBoard:
+    """Return what Redis holds now; raises RedisError."""
+    redis, names, settings = parts.redis, parts.settings.names, await _settings(parts)
+    seconds, microseconds = await redis.time()
+    at = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+    lists = {
+        "ingest": names.ingest_queue,
+        "alerts": names.alert_queue,
+        "audit_pending": keys.AUDIT_PENDING,
+        "dlq_alerter": names.alerter_dlq,
+        "dlq_moog": names.moog_dlq,
+        "poison": keys.POISON,
+        "quarantine": keys.QUARANTINE,
+    }
+    since = (seconds - parts.settings.beating.rate_period) * 1_000_000 + microseconds
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in lists.values():
+            pipe.llen(key)
+            pipe.lindex(key, -1)
+        pipe.zcard(keys.RETRY_MOOG)
+        pipe.zcount(names.rate_limit, f"({since:.0f}", "+inf")
+        pipe.mget([keys.CIRCUIT_STATE, keys.CIRCUIT_FAILURES, keys.CIRCUIT_OPENED_AT])
+        pipe.mget(_counters(at))
+        answers: list[Any] = await pipe.execute()
+    depths = {name: int(answers[index * 2]) for index, name in enumerate(lists)}
+    entries = {name: _opened(answers[index * 2 + 1]) for index, name in enumerate(lists)}
+    retries, used, circuit, counts = answers[len(lists) * 2 :]
+    numbers = [int(value or 0) for value in counts]
+    limit = int(settings["moog_rate_limit"])
+    return RedisBoard(
+        at=at,
+        depths={**depths, "retries": int(retries)},
+        oldest={name: _moment(entry.received_at) if entry else None for name, entry in entries.items()},
+        dead_error=next(
+            (text for name in ("poison", "dlq_moog", "dlq_alerter") if (text := _error(entries[name]))), ""
+        ),
+        counters=Counters(numbers[:MINUTES], numbers[MINUTES : MINUTES + HOURS], any(numbers)),
+        circuit=_circuit(circuit),
+        limiter_free=max(0, limit - int(used)),
+        settings=settings,
+        workers=await _workers(parts),
+    )
+
+
+async def _settings(parts: Context) -> dict[str, Any]:
+    wanted = [ALL[name] for name in SETTINGS]
+    return {each["key"]: each["effective"] for each in await StoredConfig(parts).show(*wanted)}
+
+
+def _counters(at: datetime) -> list[str]:
+    return [
+        *(keys.metrics_minute(at - timedelta(minutes=back)) for back in range(MINUTES)),
+        *(keys.metrics_hour(at - timedelta(hours=back)) for back in range(HOURS)),
+        *(keys.metrics_day(at - timedelta(days=back)) for back in range(DAYS)),
+    ]
+
+
+async def _workers(parts: Context) -> tuple[Worker, ...]:
+    """Return every instance that beats, by service and name."""
+    names, beating = parts.settings.names, parts.settings.beating
+    services: list[tuple[str, str, float, str | None]] = [
+        ("ingestor", keys.INGESTOR_HEARTBEAT_PREFIX, keys.INGESTOR_TIMEOUT, None),
+        ("alerter", names.alerter_heartbeat, beating.alerter_timeout, names.alerter_processing),
+        ("moog-forwarder", names.moog_heartbeat, beating.moog_timeout, names.moog_processing),
+    ]
+    started = time.perf_counter()
+    found: list[tuple[str, str, str, float, str | None]] = []
+    for service, prefix, timeout, processing in services:
+        async for key in parts.redis.scan_iter(match=f"{prefix}:*", count=SCANNED):
+            pod = key.decode("utf-8", "replace").removeprefix(f"{prefix}:")
+            found.append((service, pod, key.decode("utf-8", "replace"), timeout, processing))
+    parts.instruments.redis_scan.observe(time.perf_counter() - started)
+    found.sort(key=lambda each: each[:2])
+    async with parts.redis.pipeline(transaction=False) as pipe:
+        for _, pod, key, _, processing in found:
+            pipe.pttl(key)
+            pipe.llen(keys.per_pod(processing, pod) if processing else "")
+        pipe.pttl(keys.REMEDIATION_LEASE)
+        pipe.get(keys.REMEDIATION_LEASE)
+        answers: list[Any] = await pipe.execute()
+    workers = [
+        Worker(service, pod, timeout - answers[index * 2] / 1000, timeout, answers[index * 2 + 1] if held else None)
+        for index, (service, pod, _, timeout, held) in enumerate(found)
+        if answers[index * 2] > 0
+    ]
+    *_, lease, holder = answers
+    if holder is not None and lease > 0:
+        name = holder.decode("utf-8", "replace").rpartition(":")[0] or "remediation"
+        workers.append(
+            Worker("remediation", name, beating.remediation_timeout - lease / 1000, beating.remediation_timeout)
+        )
+    return tuple(workers)
+
+
+def _circuit(values: list[bytes | None]) -> Circuit:
+    state, failures, opened = (None if value is None else value.decode("ascii", "replace") for value in values)
+    try:
+        opened_at = datetime.fromtimestamp(float(opened), UTC) if opened else None
+    except ValueError:
+        opened_at = None
+    return Circuit(state or "CLOSED", int(failures or 0), opened_at)
+
+
+def _opened(entry: bytes | None) -> Envelope | None:
+    if entry is None:
+        return None
+    try:
+        return _envelope.decode(split_entry(entry)[0])
+    except (EntryError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _error(entry: Envelope | None) -> str:
+    return entry.last_error.message if entry is not None and entry.last_error is not None else ""

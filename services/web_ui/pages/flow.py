@@ -1,0 +1,216 @@
+"""The flow strip: the same stages in the same order everywhere, each with one figure, and what fell out below it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import NamedTuple
+
+from mutt import words
+from mutt.verdict import FULL_WARN
+from services.web_ui.board import Board
+from services.web_ui.board_redis import RedisBoard
+
+UNKNOWN = "unknown"
+
+
+class Gauge(NamedTuple):
+    """A level against its thresholds."""
+
+    value: float | None
+    most: float
+    marks: list[tuple[float, str]]
+    kind: str
+
+
+class Fell(NamedTuple):
+    """What fell out at a stage."""
+
+    icon: str
+    kind: str
+    parts: list[tuple[str, str]]  # words and figure
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage; `lines` are pairs of a figure in bold and the words behind it, or before it where it is empty."""
+
+    icon: str
+    name: str
+    figure: str
+    unit: str
+    lines: list[str] = field(default_factory=list)
+    gauge: Gauge | None = None
+    fell: Fell | None = None
+    href: str = ""
+
+
+def stages(board: Board, now: datetime, zone: tzinfo) -> list[Stage]:
+    """Return the six stages from the ingestor to Moogsoft."""
+    seen = board.redis
+    if seen is None or board.redis_silent is not None:
+        return _silent(seen, board.redis_silent or now, now, zone)
+    return [
+        _ingestor(board, seen),
+        _ingest_queue(seen),
+        _alerter(board, seen),
+        _alert_queue(seen),
+        _forwarder(board, seen, now),
+        _moogsoft(board, seen, now, zone),
+    ]
+
+
+def _ingestor(board: Board, seen: RedisBoard) -> Stage:
+    figure, unit = words.rate(seen.counters.rate)
+    alive = _alive(seen, "ingestor")
+    share = next((each for each in board.levels if each.component.name == "ingestor"), None)
+    lines = [_instances(alive, "instance")]
+    if share is not None and share.standing.availability is not None:
+        lines.insert(0, f"{words.share(share.standing.availability)} accepted, {board.window_hours} h")
+    count = seen.depths["quarantine"]
+    fell = Fell("fell" if count else "nothing", "", [("quarantine", words.count(count))], "/dead-letters/quarantine")
+    return Stage("ok" if alive else "critical", "Ingestor", figure, f"events{unit}", lines, None, fell)
+
+
+def _ingest_queue(seen: RedisBoard) -> Stage:
+    depth, cap = seen.depths["ingest"], int(seen.settings["max_ingest_queue_size"])
+    kind = "critical" if depth >= cap else "warn" if depth >= FULL_WARN * cap else ""
+    gauge = Gauge(depth, cap * 1.15, [(cap, f"cap {words.count(cap)}")], kind)
+    return Stage("queue", "Ingest queue", words.count(depth), "waiting", [_oldest(seen, "ingest")], gauge)
+
+
+def _alerter(board: Board, seen: RedisBoard) -> Stage:
+    alive = _alive(seen, "alerter")
+    held = sum(worker.held or 0 for worker in seen.workers if worker.service == "alerter")
+    lines = [f"holding {words.count(held)} entries" if held else "nothing in hand"]
+    if board.database is not None:
+        lines.append(f"{words.count(board.database.rules)} active rules" if board.database.rules else "no rules yet")
+    pending, dead = seen.depths["audit_pending"], seen.depths["dlq_alerter"]
+    parts = [("audit pending", words.count(pending)), ("dead", words.count(dead))]
+    fell = Fell(
+        "warn" if pending or dead else "nothing", "warn" if pending or dead else "", parts, "/dead-letters/alerter"
+    )
+    late = any(worker.is_late for worker in seen.workers if worker.service == "alerter")
+    icon = "critical" if not alive else "warn" if late else "ok"
+    return Stage(icon, "Alerter", words.count(alive), "worker" if alive == 1 else "workers", lines, None, fell)
+
+
+def _alert_queue(seen: RedisBoard) -> Stage:
+    depth = seen.depths["alerts"]
+    waiting = depth + seen.depths["retries"]
+    warn, shed = (int(seen.settings[f"alerter_queue_{name}_threshold"]) for name in ("warn", "shed"))
+    kind = "critical" if waiting >= shed else "warn" if waiting >= warn else ""
+    marks = [(float(warn), f"warn {words.count(warn)}"), (float(shed), f"shed {words.count(shed)}")]
+    gauge = Gauge(waiting, shed * 1.25, marks, kind)
+    return Stage("queue", "Alert queue", words.count(depth), "waiting", [_oldest(seen, "alerts")], gauge)
+
+
+def _forwarder(board: Board, seen: RedisBoard, now: datetime) -> Stage:
+    alive = _alive(seen, "moog-forwarder")
+    limit, period = int(seen.settings["moog_rate_limit"]), 1
+    lines = [f"limiter: {words.count(seen.limiter_free)} of {words.count(limit)} free"]
+    gauge = Gauge(limit - seen.limiter_free, limit * 1.15, [(float(limit), f"{words.count(limit * period)}")], "")
+    level = next((each for each in board.levels if each.component.name == "forwarder"), None)
+    figure, unit = UNKNOWN, ""
+    if level is not None and level.hours:
+        minutes = max(now.minute + now.second / 60, 1.0)
+        each_minute = level.hours[-1].total / minutes
+        figure = f"{each_minute:,.1f}".removesuffix(".0") if each_minute < 100 else words.count(each_minute)  # noqa: PLR2004
+        unit = "sent/min this hour"
+    retries, dead = seen.depths["retries"], seen.depths["dlq_moog"]
+    fell = Fell(
+        "warn" if dead else "nothing",
+        "warn" if dead else "",
+        [("retry", words.count(retries)), ("dead", words.count(dead))],
+        "/dead-letters/moog",
+    )
+    lines.append(_instances(alive, "worker"))
+    return Stage("ok" if alive else "critical", "Forwarder", figure, unit, lines, gauge, fell)
+
+
+def _moogsoft(board: Board, seen: RedisBoard, now: datetime, zone: tzinfo) -> Stage:
+    level = next((each for each in board.levels if each.component.name == "forwarder"), None)
+    poison = seen.depths["poison"]
+    parts = [("poison", words.count(poison))]
+    if poison and (then := seen.oldest["poison"]):
+        parts.append(("oldest", words.age((now - then).total_seconds())))
+    fell = Fell("warn" if poison else "nothing", "warn" if poison else "", parts, "/dead-letters/poison")
+    meaning = {"CLOSED": "alerts flow", "OPEN": "stopped, one try follows", "HALF_OPEN": "one probe is out"}
+    state = seen.circuit.state
+    lines = [f"circuit {state}: {meaning.get(state, 'unknown')}"]
+    if seen.circuit.opened_at and state != "CLOSED":
+        lines.append(f"opened {words.clock(seen.circuit.opened_at, zone, now)}")
+    elif seen.circuit.failures:
+        lines.append(f"{words.count(seen.circuit.failures)} failures in a row")
+    figure, unit = "not asked yet", ""
+    if level is not None and level.hours and any(hour.total for hour in level.hours):
+        figure, unit = words.share(level.latest.availability), "answered well this hour"
+        if level.latest.availability is None:
+            figure, unit = words.share(level.standing.availability), f"answered well, {board.window_hours} h"
+    icon = {"OPEN": "open", "HALF_OPEN": "half"}.get(state, "closed")
+    return Stage(icon, "Moogsoft", figure, unit, lines, None, fell)
+
+
+def _silent(seen: RedisBoard | None, since: datetime, now: datetime, zone: tzinfo) -> list[Stage]:
+    """Return what can be said while Redis is away: what was seen last, with its time."""
+
+    def last(*names: str) -> str:
+        if seen is None:
+            return "never seen by this console"
+        figures = ", ".join(words.count(seen.depths[name]) for name in names)
+        return f"last seen {figures} at {words.clock(seen.at, zone, now)}"
+
+    def fell(name: str, *queues: str) -> Fell:
+        return Fell("nodata", "", [(f"{name} {last(*queues).removesuffix(_at(seen, zone, now))}", "")], "/dead-letters")
+
+    clock = f"since {words.clock(since, zone, now)}"
+    unknown = Gauge(None, 1, [], "")
+    return [
+        Stage(
+            "critical",
+            "Ingestor",
+            "503",
+            "to every sender",
+            ["they should send again"],
+            None,
+            fell("quarantine", "quarantine"),
+        ),
+        Stage("nodata", "Ingest queue", UNKNOWN, "", [last("ingest")], unknown),
+        Stage(
+            "waiting",
+            "Alerter",
+            "waiting",
+            clock,
+            ["resumes by itself"],
+            None,
+            fell("pending, dead", "audit_pending", "dlq_alerter"),
+        ),
+        Stage("nodata", "Alert queue", UNKNOWN, "", [last("alerts")], unknown),
+        Stage(
+            "waiting",
+            "Forwarder",
+            "waiting",
+            clock,
+            ["resumes by itself"],
+            None,
+            fell("retry, dead", "retries", "dlq_moog"),
+        ),
+        Stage("nodata", "Moogsoft", UNKNOWN, "", ["circuit state is kept in Redis"], None, fell("poison", "poison")),
+    ]
+
+
+def _at(seen: RedisBoard | None, zone: tzinfo, now: datetime) -> str:
+    return f" at {words.clock(seen.at, zone, now)}" if seen else ""
+
+
+def _alive(seen: RedisBoard, service: str) -> int:
+    return sum(worker.service == service for worker in seen.workers)
+
+
+def _instances(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'} alive" if number else f"no {noun} alive"
+
+
+def _oldest(seen: RedisBoard, queue: str) -> str:
+    if not seen.depths[queue]:
+        return "empty"
+    return f"oldest {words.age(seen.age(queue))}"
