@@ -1,14 +1,23 @@
 """The patterns of unmatched events as the alerters count them in Redis."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
+from psycopg_pool import PoolTimeout
+
 from mutt import keys
-from mutt.unmatched import Unmatched, order, unmatched
+from mutt.patterns import pattern_of
+from mutt.rules import Handling
+from mutt.unmatched import Unmatched, longest_literal, order, unmatched
+from services.web_ui.audit_queries import AuditQueries, contains
 from services.web_ui.context import Context
 
 CHUNK = 1000
+BEFORE = timedelta(minutes=5)  # an event's own time is before it was counted
+EVENTS_MOST = 500  # events of which the hosts are counted
 
 
 async def listed(parts: Context) -> tuple[list[Unmatched], int]:
@@ -49,6 +58,24 @@ async def listed(parts: Context) -> tuple[list[Unmatched], int]:
     overflow = int(await parts.redis.get(f"{prefix}overflow") or 0)
     parts.instruments.redis_scan.observe(time.perf_counter() - started)
     return sorted(found, key=order), overflow
+
+
+async def hosts_of(parts: Context, item: Unmatched) -> tuple[list[tuple[str, int]], bool] | None:
+    """Return the hosts of a pattern's newest events with their counts, and whether these are all of its window.
+
+    None where PostgreSQL does not tell in time, or the pattern has no text to look for.
+    """
+    literal = longest_literal(item.template or "")
+    if literal is None or item.first_seen is None:
+        return None
+    filters = {"handling": str(Handling.UNHANDLED), "q": contains(literal), "start": item.first_seen - BEFORE}
+    try:
+        async with parts.database() as queries:
+            rows = await AuditQueries(queries).rows(filters, EVENTS_MOST)
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
+        return None
+    found = Counter(row["hostname"] for row in rows if pattern_of(row["message"]).hash == item.pattern)
+    return found.most_common(), len(rows) < EVENTS_MOST
 
 
 def _text(value: bytes | str) -> str:

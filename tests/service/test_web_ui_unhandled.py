@@ -1,5 +1,6 @@
 """The patterns of unmatched events, over the API and as a page."""
 
+import re
 import time
 
 import pytest
@@ -74,6 +75,20 @@ def test_what_an_alerter_counts_is_what_is_shown(api: Api, trail: Trail, start_s
     assert patterns is not None
     assert [(each["template"], each["count"]) for each in patterns] == [("lamp <num> is blue", 7)]
     assert patterns[0]["first_seen"] is not None
+
+
+def test_the_open_row_names_the_hosts(api: Api, trail: Trail, start_service: StartService) -> None:
+    start_service("alerter")
+    hosts = ["edge-1", "edge-1", "edge-2"]
+    trail.send(*[queue_entry(f"lamp {number} is blue", host)[1] for number, host in enumerate(hosts)])
+    trail.send(queue_entry("lamp is blue", "edge-9")[1])
+    trail.wait_rows(4)
+    browser = Browser(api.service)
+    browser.open("/sign-in")
+    browser.submit("/sign-in", {"key": WEBUI_API_KEY})
+    page = browser.open(f"/unhandled?open={pattern_of('lamp 1 is blue').hash}")
+    opened = re.sub(r"<[^>]*>", "", page.partition('<tr class="opened">')[2].partition("</tr>")[0])
+    assert "Hosts: edge-1 2, edge-2 1" in " ".join(opened.split())
 
 
 def test_the_page_shows_each_state_and_the_way_to_a_rule(api: Api, cache: Redis) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from mutt.patterns import pattern_of
 from mutt.unmatched import Unmatched, longest_literal, parts
 from services.web_ui.pages.frame import PageViewer, parts_of, render
-from services.web_ui.unmatched_patterns import listed
+from services.web_ui.unmatched_patterns import hosts_of, listed
 
 SIZE = 100
 VIEWS = {"": "All", "near": "Near", "alert_sent": "Alert sent"}
@@ -36,7 +36,9 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
         filled = {name: value for name, value in given.items() if value}
         return "/unhandled" + (f"?{urlencode(filled)}" if filled else "")
 
+    opened = next((each for each in wanted[start : start + SIZE] if each.pattern == query.get("open")), None)
     context: dict[str, Any] = {
+        "hosts": None if opened is None else await hosts_of(context_parts, opened),
         "patterns": wanted[start : start + SIZE],
         "total": len(patterns),
         "wanted": len(wanted),
