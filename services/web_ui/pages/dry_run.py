@@ -24,10 +24,10 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/rules/dry-run/{run}")
-async def page(run: str, request: Request, user: PageEditor) -> Response:
+async def page(run: str, request: Request, _user: PageEditor) -> Response:
     """Show a run; with `part=report` only what changes, for the editor to put in place."""
     found = _run(request, run)
-    context = {"run": run_view(found, zone_of(request))}
+    context: dict[str, Any] = {"run": run_view(found, zone_of(request))}
     if request.query_params.get("part") == "report":
         return show(request, "dry-run-part.html", context, {})
     fields = texts_of(fields_of_rule(found.rule))
@@ -38,7 +38,7 @@ async def page(run: str, request: Request, user: PageEditor) -> Response:
 
 
 @router.post("/rules/dry-run/{run}/stop")
-async def stop(run: str, request: Request, user: PageEditor) -> Response:
+async def stop(run: str, request: Request, _user: PageEditor) -> Response:
     """Stop a run and show what it has."""
     await form(request)
     await runs_of(request, parts_of(request)).cancel(run)

@@ -1,0 +1,152 @@
+// The rule editor while one types: checks, the dry run beside the form, what is not saved.
+import { call } from "./api.js";
+
+const CHECK_AFTER = 300;
+const RUN_AFTER = 600;
+const POLL = 1000;
+const form = document.querySelector("#dry-edit");
+const report = document.querySelector("[data-report]");
+const rule = Number(form.dataset.rule) || null;
+const fields = ["name", "description", "match_string", "trap_oid", "syslog_severity", "match_type", "priority",
+  "prod_handling", "dev_handling", "team_assignment", "is_active"];
+const first = snapshot();
+let checking = 0;
+let running = 0;
+let polling = 0;
+let turn = 0;
+let run = form.elements.run.value || null;
+let leaving = false;
+
+function snapshot() {
+  return Object.fromEntries(fields.map((name) => [name, form.elements[name].value]));
+}
+
+function typed() {
+  const text = snapshot();
+  const number = (value) => (/^-?\d{1,12}$/.test(value.trim()) ? Number(value) : value.trim() || null);
+  return {
+    ...Object.fromEntries(Object.entries(text).map(([name, value]) => [name, value.trim() ? value : null])),
+    match_string: text.match_string.replace(/[\r\n]/g, "") || null,
+    syslog_severity: number(text.syslog_severity),
+    priority: number(text.priority),
+    is_active: text.is_active === "true",
+    ...(text.trap_oid.trim() ? { trap_oid: text.trap_oid.trim() } : {}),
+  };
+}
+
+function changedCount() {
+  const now = snapshot();
+  return fields.filter((name) => now[name] !== first[name]).length;
+}
+
+function showUnsaved() {
+  const place = document.querySelector("[data-unsaved]");
+  const count = changedCount();
+  if (count) place.textContent = `not saved: ${count} ${count === 1 ? "field" : "fields"} changed`;
+  else place.replaceChildren();
+}
+
+async function check() {
+  const mine = ++turn;
+  const { status, body } = await call("POST", "/api/v2/rules/validate", { ...typed(), ...(rule ? { id: rule } : {}) });
+  if (mine !== turn || status !== 200) return false;
+  for (const name of fields) showHint(name, body.hints[name]?.problem ?? body.details[name] ?? "");
+  const remedy = form.querySelector("[data-remedy]");
+  remedy.textContent = body.hints.match_string?.remedy ?? "";
+  remedy.hidden = !remedy.textContent;
+  showNeighbours(body.neighbours);
+  return body.valid;
+}
+
+function showHint(name, problem) {
+  const place = form.querySelector(`[data-hint="${name}"]`);
+  if (!place) return;
+  const field = form.querySelector(`#f-${name}`);
+  const span = document.createElement("span");
+  span.className = problem ? "error" : "";
+  span.textContent = problem || (name === "match_string" && typed().match_type === "regex" && typed().match_string
+    ? "Runs in linear time, whatever the input." : "");
+  place.replaceChildren(...(span.textContent ? [span] : []));
+  place.closest(".field").classList.toggle("bad", Boolean(problem));
+  if (problem) field?.setAttribute("aria-invalid", "true");
+  else field?.removeAttribute("aria-invalid");
+}
+
+function showNeighbours({ above, below }) {
+  const words = (side, near, none) => (near ? `${side} ${near.id} ${near.name ?? ""} (${near.priority})` : none);
+  const place = form.querySelector("[data-neighbours]");
+  place.replaceChildren(words("below", above, "tried first"), document.createElement("br"),
+    words("above", below, "tried last"));
+}
+
+async function start() {
+  clearTimeout(running);
+  if (!(await check())) return;
+  const hours = Number(form.elements.hours.value) || 24;
+  const asked = { rule: typed(), hours, ...(rule ? { id: rule } : {}), ...(run ? { replaces: run } : {}) };
+  const { status, body } = await call("POST", "/api/v2/rules/dry-run", asked);
+  if (status !== 202) return;
+  run = body.id;
+  form.elements.run.value = run;
+  poll(run);
+}
+
+async function poll(wanted) {
+  clearTimeout(polling);
+  if (wanted !== run) return;
+  let next = POLL;
+  if (!document.hidden) {
+    try {
+      const reply = await fetch(`/rules/dry-run/${wanted}?part=report`, { headers: { Accept: "text/html" } });
+      if (wanted !== run || !reply.ok || reply.redirected) return;
+      if (show(await reply.text()) !== "running") return;
+    } catch { next = 5000; }
+  }
+  polling = setTimeout(poll, next, wanted);
+}
+
+// The report is a page's part that the server wrote and escaped; it is parsed, never run.
+function show(text) {
+  const part = new DOMParser().parseFromString(text, "text/html").querySelector("#report");
+  if (!part) return "gone";
+  const open = [...report.querySelectorAll("details")].map((each) => each.open);
+  const focus = report.contains(document.activeElement) && document.activeElement.dataset;
+  report.replaceChildren(document.adoptNode(part));
+  report.querySelectorAll("details").forEach((each, at) => { each.open = open[at] ?? false; });
+  if (focus && "stop" in focus) report.querySelector("[data-stop]")?.focus();
+  return part.dataset.state;
+}
+
+async function stop() {
+  clearTimeout(polling);
+  await call("DELETE", `/api/v2/rules/dry-run/${run}`);
+  poll(run);
+}
+
+function changed() {
+  clearTimeout(checking);
+  clearTimeout(running);
+  checking = setTimeout(check, CHECK_AFTER);
+  running = setTimeout(start, RUN_AFTER);
+  showUnsaved();
+}
+
+form.addEventListener("input", (event) => { if (event.target.name !== "reason") changed(); });
+form.addEventListener("submit", () => { leaving = true; });
+document.querySelector("[data-key-run]")?.addEventListener("click", (event) => { event.preventDefault(); start(); });
+document.querySelector("[data-discard]")?.addEventListener("click", () => { leaving = true; });
+report.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-stop], [data-set-priority]");
+  if (!button) return;
+  event.preventDefault();
+  if ("stop" in button.dataset) stop();
+  else {
+    form.elements.priority.value = button.dataset.setPriority;
+    form.elements.priority.focus();
+    changed();
+  }
+});
+addEventListener("beforeunload", (event) => { if (!leaving && changedCount()) event.preventDefault(); });
+document.querySelector("[data-checks]")?.setAttribute("data-on", "");
+if (report.querySelector('[data-state="running"]')) poll(run);
+else if ("autorun" in form.dataset) start();
