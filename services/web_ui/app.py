@@ -26,7 +26,7 @@ from services.web_ui.api import (
 from services.web_ui.board import Watcher
 from services.web_ui.context import Context, Viewer
 from services.web_ui.gate import Gate
-from services.web_ui.pages import api_help, dashboard, dead_actions, dead_list, sign_in
+from services.web_ui.pages import api_help, dashboard, dead_actions, dead_list, deciding, sign_in
 from services.web_ui.pages import events as events_page
 from services.web_ui.pages import help as help_page
 from services.web_ui.pages import journey as journey_page
@@ -85,6 +85,7 @@ def build(context: Context, health: Health) -> ASGIApp:
         unhandled_page,
         dead_actions,
         dead_list,
+        deciding,
         api_help,
     ):
         app.include_router(page.router)
