@@ -1,0 +1,166 @@
+"""The dashboard in its states, on real servers: nothing yet, well, trouble, and Redis silent."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+import redis
+
+from mutt import keys
+from scripts.devtools.embedded import RedisServer
+from tests.harness.processes import StartService
+from tests.harness.waiting import wait_for
+from tests.service.browser import Browser
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
+
+
+def live(browser: Browser) -> str:
+    """Return what the dashboard asks for every few seconds."""
+    reply = browser.get(browser.service.url + "/dashboard/live", timeout=10)
+    assert reply.status_code == 200
+    html: str = reply.json()["html"]
+    return html
+
+
+def count_events(client: redis.Redis, events: int) -> None:
+    now = datetime.now(UTC)
+    for back in range(3):
+        client.set(keys.metrics_minute(now - timedelta(minutes=back)), events)
+    client.set(keys.metrics_hour(now), events)
+
+
+def beat(client: redis.Redis, *services: str) -> None:
+    for service in services:
+        client.set(f"mutt:heartbeat:{service}:{service}-0", "token", px=29_000)
+
+
+def test_nothing_has_arrived_yet_and_it_says_what_to_do(start_service: StartService, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        page = Browser(start_service("webui")).sign_in().open("/")
+    assert "Ready, and nothing has arrived yet" in page
+    assert "Three steps to the first page" in page
+    assert "curl http" in page
+
+
+def test_well_is_calm_and_shows_real_figures(start_service: StartService, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        count_events(client, 600)
+        page = Browser(start_service("webui")).sign_in().open("/")
+    assert "<title>Well: Dashboard" in page
+    assert "All well" in page
+    assert '<b class="figure">10</b> events/s' in page
+    assert "circuit CLOSED: alerts flow" in page
+    assert "alerter-0" in page
+    assert "Show as table" in page
+    assert "s-warn" not in page
+
+
+def test_without_a_heartbeat_it_does_not_say_well(start_service: StartService, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "moog")
+        count_events(client, 60)
+    page = Browser(start_service("webui")).sign_in().open("/")
+    assert "No alerter is alive" in page
+
+
+def test_dead_letters_and_an_open_circuit_lead_to_what_to_do(start_service: StartService, redis_url: str) -> None:
+    envelope = {
+        "v": 1,
+        "event_id": "0190b1a0-0000-7000-8000-000000000000",
+        "received_at": "2026-11-24T22:02:00.000000Z",
+        "event_timestamp": "2026-11-24T22:02:00.000000Z",
+        "last_error": {"type": "Rejected", "message": HOSTILE, "at": "2026-11-24T22:02:01.000000Z"},
+    }
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        count_events(client, 60)
+        client.lpush(keys.POISON, '{"_mutt":' + json.dumps(envelope).replace(": ", ":") + ',"event":{}}')
+        client.set(keys.CIRCUIT_STATE, "OPEN")
+        page = Browser(start_service("webui")).sign_in().open("/")
+    assert "Moogsoft does not take alerts" in page
+    assert "1 dead letter since" in page
+    assert 'href="/dead-letters"' in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert HOSTILE not in page
+    assert '<span class="ctl">ESC</span>' in page
+    assert 'data-count="/dead-letters"' in page
+
+
+def test_the_poll_is_small_and_answers_304_while_nothing_changes(start_service: StartService, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        count_events(client, 600)
+    service = start_service("webui")
+    browser = Browser(service).sign_in()
+    address = service.url + "/dashboard/live"
+    reply = browser.get(address, headers={"Accept-Encoding": "gzip"}, stream=True, timeout=10)
+    assert len(reply.raw.read(decode_content=False)) <= 5 * 1024
+    again = browser.get(address, headers={"If-None-Match": reply.headers["ETag"]}, timeout=10)
+    assert again.status_code in (200, 304)
+    wait_for(
+        lambda: (
+            browser.get(
+                address, headers={"If-None-Match": browser.get(address, timeout=10).headers["ETag"]}, timeout=10
+            ).status_code
+            == 304
+        ),
+        "a poll that finds nothing new",
+    )
+    assert Browser(service).get(address, allow_redirects=False, timeout=10).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/", "/help", "/slo"])
+def test_pages_hold_while_redis_is_silent_and_figures_are_unknown(
+    path: str, own_redis: RedisServer, start_service: StartService
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        count_events(client, 600)
+        client.lpush(keys.QUARANTINE, "x")
+    service = start_service("webui")
+    browser = Browser(service).sign_in()
+    own_redis.kill()
+    if path == "/":
+        wait_for(lambda: "Redis does not answer" in live(browser), "the verdict")
+        page = browser.open("/")
+        assert "unknown" in page
+        assert "quarantine last seen 1" in page
+        assert "What still works" in page
+        assert "Do this first" in page
+    else:
+        browser.open(path)
+    own_redis.start()
+    service.wait_healthy()
+    if path == "/":
+        wait_for(lambda: "Redis does not answer" not in live(browser), "the verdict after Redis came back")
+
+
+def test_changes_and_the_loudest_come_from_the_database(
+    start_service: StartService, database_url: str, redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        count_events(client, 60)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO config_audit_log (changed_by, operation, table_name, record_id, old_values, new_values)"
+            " VALUES ('core-editor', 'UPDATE', 'alert_rules', '118',"
+            """ '{"team_assignment": "CORE"}', '{"team_assignment": "<b>DC3</b>"}')"""
+        )
+    browser = Browser(start_service("webui")).sign_in()
+    page = browser.get(browser.service.url + "/dashboard/charts", timeout=10).json()["html"]
+    assert "Rule 118" in page
+    assert "team assignment CORE \u2192 &lt;b&gt;DC3&lt;/b&gt;" in page
+    assert "core-editor" in page
+    assert "No event in the last hour" in page
+
+
+def test_each_ingestor_beats_until_it_ends(start_service: StartService, redis_url: str) -> None:
+    ingestor = start_service("ingestor")
+    with redis.Redis.from_url(redis_url) as client:
+        wait_for(lambda: client.keys("mutt:heartbeat:ingestor:*"), "the heartbeat")
+        key = client.keys("mutt:heartbeat:ingestor:*")[0]
+        assert 0 < client.ttl(key) <= keys.INGESTOR_TIMEOUT
+        assert ingestor.terminate() == 0
+        assert client.exists(key) == 0
