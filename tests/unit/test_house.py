@@ -64,6 +64,7 @@ def test_no_module_is_too_long() -> None:
 
 def test_the_generated_reference_is_current() -> None:
     for name, text in (
+        ("api", generate_reference.api()),
         ("configuration", generate_reference.configuration()),
         ("metrics", generate_reference.metrics()),
     ):
