@@ -133,6 +133,15 @@ def test_the_api_takes_a_session_with_its_token_on_what_changes(service: Service
     assert viewer.post(rules, json=RULE, headers={"X-CSRF-Token": viewer.csrf}, timeout=5).status_code == 403
 
 
+def test_a_key_reads_pages_and_sends_no_forms(service: ServiceProcess) -> None:
+    key = {"X-API-KEY": WEBUI_API_KEY}
+    assert "default · admin" in requests.get(service.url + "/", headers=key, timeout=5).text
+    wrong = requests.get(service.url + "/", headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=5)
+    assert wrong.status_code == 303
+    sent = requests.post(service.url + "/preferences", headers=key, data={"csrf": ""}, timeout=5)
+    assert sent.status_code == 401
+
+
 def test_a_form_sent_after_the_session_waits_for_the_sign_in(service: ServiceProcess) -> None:
     browser = Browser(service)
     typed = 'two\r\nlines "quoted" <b>\u202e'

@@ -17,7 +17,7 @@ from services.web_ui.context import Context
 from services.web_ui.keyring import Caller, Role
 from services.web_ui.pages import navigation
 from services.web_ui.pages.templates import ENVIRONMENT
-from services.web_ui.replies import ApiError
+from services.web_ui.replies import SAFE_METHODS, ApiError
 from services.web_ui.sessions import CSRF_FIELD, Session, is_same
 
 NOTE = "mutt_note"
@@ -79,9 +79,13 @@ def parts_of(request: Request) -> Context:
 
 
 def user_of(request: Request) -> User | None:
-    """Return who is signed in."""
+    """Return who is signed in, or whose key reads a page; forms are for sessions alone."""
     session: Session | None = parts_of(request).sessions.of(request)
-    return None if session is None else User(session.caller, session.csrf)
+    if session is not None:
+        return User(session.caller, session.csrf)
+    key = request.headers.get("x-api-key")
+    caller = parts_of(request).keyring.find(key) if key and request.method in SAFE_METHODS else None
+    return None if caller is None else User(caller, "")
 
 
 def require_page(role: Role) -> Callable[[Request], Awaitable[User]]:
