@@ -114,6 +114,7 @@ def test_a_rule_is_typed_run_reviewed_saved_and_undone(browser: Browser, api: Ap
     review = browser.submit("/rules/new", FORM | {"do": "review", "run": run_id}, 200).text
     assert "The whole dry run" in review
     assert "Page and ticket" in review
+    assert "v2.5" in review
     saved = browser.submit("/rules/new", FORM | {"do": "save", "run": run_id})
     assert saved.headers["Location"] == "/rules/1"
     assert "Rule 1 is saved. It holds at once." in browser.open("/rules/1")

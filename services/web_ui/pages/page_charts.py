@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 WIDTH, HEIGHT = 720, 110
-LEFT, TOP, BOTTOM = 26, 16, 18
+LEFT, TOP, BOTTOM = 40, 16, 18
 BARS = 144
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000, 1_000_000)
 

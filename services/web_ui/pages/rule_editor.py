@@ -144,7 +144,7 @@ async def _review(
         "typed": typed,
         "changes": changes,
         "reason": sent.get("reason"),
-        "version": sent.get("version"),
+        "base": sent.get("version"),
         "run": run_view(run, zone_of(request)) if run is not None and same else None,
         "action": f"/rules/{row['id']}" if row else "/rules/new",
     }
