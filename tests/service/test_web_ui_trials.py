@@ -33,7 +33,7 @@ def audit(url: str, *messages: str, **changes: Any) -> list[str]:
     """Audit events, the last one the newest."""
     ids = [str(uuid.uuid4()) for _ in messages]
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        row = {"hostname": "core1", "severity": 3, "age": timedelta(minutes=30)} | changes
+        row: dict[str, Any] = {"hostname": "core1", "severity": 3, "age": timedelta(minutes=30)} | changes
         cursor.executemany(
             "INSERT INTO event_audit_log (event_id, correlation_id, event_timestamp, received_at, hostname, message,"
             " syslog_severity, team, handling, environment, forwarded) VALUES"
