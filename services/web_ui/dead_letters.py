@@ -78,19 +78,29 @@ class DeadLetters:
                 letters.append(found.letter)
         return Survey(group(letters), looked_at, total)
 
-    async def find(self, event_id: str, digest: str | None = None) -> Found | None:
-        """Return the letter of an id, the very one of a digest where one is given; None when it is gone."""
-        start = 0
-        needle = "" if event_id == NO_ID else event_id
-        while True:
-            looked_at, *pairs = await _find(self._redis, [self.key], [needle, start, start + FIND_PAGE - 1])
-            for index, entry in zip(pairs[::2], pairs[1::2], strict=True):
-                letter = read(self.queue, entry)
-                if letter.mutt.event_id == event_id and digest in (None, letter.digest):
-                    return Found(index, letter)
-            if looked_at < FIND_PAGE:
-                return None
+    async def find(self, event_id: str, digest: str | None = None, near: int = 0) -> Found | None:
+        """Return the letter of an id, the very one of a digest where one is given; None when it is gone.
+
+        `near` is the index at which it was seen: from a little in front of it on, it is found at once however long the
+        list is. Only where it is not there, the whole list is looked through.
+        """
+        start = max(0, near - FIND_PAGE // 2)
+        found, _ = await self._find_in(event_id, digest, start)
+        start, is_end = 0, False
+        while found is None and not is_end:
+            found, is_end = await self._find_in(event_id, digest, start)
             start += FIND_PAGE
+        return found
+
+    async def _find_in(self, event_id: str, digest: str | None, start: int) -> tuple[Found | None, bool]:
+        """Look through one part; also tell whether the list ends in it."""
+        needle = "" if event_id == NO_ID else event_id
+        looked_at, *pairs = await _find(self._redis, [self.key], [needle, start, start + FIND_PAGE - 1])
+        for place, entry in zip(pairs[::2], pairs[1::2], strict=True):
+            letter = read(self.queue, entry)
+            if letter.mutt.event_id == event_id and digest in (None, letter.digest):
+                return Found(place, letter), False
+        return None, looked_at < FIND_PAGE
 
     async def holds(self, event_id: str) -> Letter | None:
         """Return the letter of an id among the newest, None where there is none."""

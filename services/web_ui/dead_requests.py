@@ -12,13 +12,14 @@ from services.web_ui.dead_letters import DeadLetters, Found
 from services.web_ui.dead_moves import BATCH, Outcome
 from services.web_ui.replies import ApiError
 
+Name = tuple[str, str, int]  # event_id, digest, and the index at which the letter was seen
 Act = Callable[[Sequence[Found]], Awaitable[list[Outcome]]]
 
 
 class Wanted(NamedTuple):
     """The letters of a request: named ones, or those that a filter lets through from an index on."""
 
-    names: list[tuple[str, str]]
+    names: list[Name]
     filter: Filter | None = None
     start: int = 0
 
@@ -59,8 +60,8 @@ async def carry_out(letters: DeadLetters, wanted: Wanted, act: Act) -> Batch:
     """Do something to the letters that are meant: at most BATCH of them, the newest first."""
     if wanted.filter is None:
         found, missing = [], []
-        for event_id, digest in wanted.names:
-            each = await letters.find(event_id, digest)
+        for event_id, digest, near in wanted.names:
+            each = await letters.find(event_id, digest, near)
             if each is None:
                 missing.append(Outcome(_missing(letters.queue, event_id), "gone", "it does not lie here any more"))
             else:
@@ -92,7 +93,7 @@ def before_of(wanted: Wanted) -> str | None:
     return iso(wanted.filter.before) if wanted.filter and wanted.filter.before else None
 
 
-def _names(given: Any) -> list[tuple[str, str]]:
+def _names(given: Any) -> list[Name]:
     if not isinstance(given, list) or not 1 <= len(given) <= BATCH:
         raise ApiError(400, f"`letters` has to be a list of 1 to {BATCH}", details={"letters": f"1 to {BATCH}"})
     names = []
@@ -100,7 +101,8 @@ def _names(given: Any) -> list[tuple[str, str]]:
         event_id, digest = (each.get("event_id"), each.get("sha256")) if isinstance(each, dict) else (None, None)
         if not isinstance(event_id, str) or not isinstance(digest, str):
             raise ApiError(400, "each letter needs `event_id` and `sha256`", details={"letters": "event_id, sha256"})
-        names.append((event_id, digest.lower()))
+        near = each.get("index", 0)
+        names.append((event_id, digest.lower(), near if isinstance(near, int) and near > 0 else 0))
     return names
 
 

@@ -127,7 +127,11 @@ _MANY: dict[str, Any] = {
         "maxItems": 100,
         "items": {
             "type": "object",
-            "properties": {"event_id": {"type": "string"}, "sha256": _DIGEST},
+            "properties": {
+                "event_id": {"type": "string"},
+                "sha256": _DIGEST,
+                "index": {"type": "integer", "description": "As listed; finds it quickly in a long list"},
+            },
             "required": ["event_id", "sha256"],
         },
     },

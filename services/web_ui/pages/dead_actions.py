@@ -20,7 +20,7 @@ from services.web_ui.context import Context
 from services.web_ui.dead_letters import LOOKED_AT, DeadLetters, Found
 from services.web_ui.dead_moves import BATCH, DeadMoves, Outcome
 from services.web_ui.dead_outcomes import Fated, outcomes
-from services.web_ui.dead_requests import Wanted, carry_out, of
+from services.web_ui.dead_requests import Name, Wanted, carry_out, of
 from services.web_ui.pages.dead_list import View, entry_of, show
 from services.web_ui.pages.frame import Form, PageOperator, PageViewer, User, done, form, parts_of, render
 from services.web_ui.pages.templates import ENVIRONMENT
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
     do: str
     view: View
-    names: list[tuple[str, str]]
+    names: list[Name]
     is_all: bool
     operation: str
     before: str
@@ -52,7 +52,9 @@ class Asked(NamedTuple):
         """Return the hidden fields that ask for the same again."""
         fixed = {"queue": str(self.view.queue), **self.view.filter._asdict(), "before": self.before}
         fields = [(name, str(value)) for name, value in fixed.items() if value]
-        return fields + ([("all", "1")] if self.is_all else [("letter", " ".join(name)) for name in self.names])
+        return fields + (
+            [("all", "1")] if self.is_all else [("letter", " ".join(map(str, name))) for name in self.names]
+        )
 
 
 @router.post("/dead-letters/act")
@@ -95,12 +97,17 @@ async def one(request: Request, user: PageOperator) -> Response:
     sent = await form(request)
     asked = _asked(sent)
     event_id, digest = sent.get("letter"), sent.get("sha256")
-    view = asked.view._replace(letter=event_id, digest=digest)
+    view = asked.view._replace(letter=event_id, digest=digest, near=_number(sent.get("at")))
     if asked.do == DELETE:
-        context = {"asked": asked._replace(names=[(event_id, digest)]), "count": 1, "has_more": False, "pages": 0}
+        context = {
+            "asked": asked._replace(names=[(event_id, digest, view.near)]),
+            "count": 1,
+            "has_more": False,
+            "pages": 0,
+        }
         return await render(request, "dead-confirm.html", {**context, "handlings": [], "teams": []})
     letters = of(parts_of(request), view.queue)
-    found = await letters.find(event_id, digest)
+    found = await letters.find(event_id, digest, view.near)
     if found is None:
         return await show(request, view, status=409)
     payload = sent.get("payload").replace("\r\n", "\n")
@@ -123,7 +130,9 @@ async def check(request: Request, _user: PageOperator) -> Response:
     """Return the part of the page that says what an edit changes, for the script that asks while one types."""
     sent = await form(request)
     asked = _asked(sent)
-    found = await of(parts_of(request), asked.view.queue).find(sent.get("letter"), sent.get("sha256"))
+    found = await of(parts_of(request), asked.view.queue).find(
+        sent.get("letter"), sent.get("sha256"), _number(sent.get("at"))
+    )
     if found is None:
         raise ApiError(409, "This letter does not lie here any more.")
     payload = sent.get("payload").replace("\r\n", "\n")
@@ -160,7 +169,7 @@ def _asked(sent: Form) -> Asked:
     if name not in {str(each) for each in Queue}:
         raise ApiError(400, "The form does not say which list it is about.")
     wanted = Filter(sent.get("error"), sent.get("hostname"), sent.get("q"))
-    names = [(each.split()[0], each.split()[1]) for each in sent.all("letter") if len(each.split()) == 2]  # noqa: PLR2004
+    names = [named for each in sent.all("letter") if (named := _name(each)) is not None]
     start, operation = sent.get("start"), sent.get("operation")
     return Asked(
         sent.get("do"),
@@ -174,12 +183,23 @@ def _asked(sent: Form) -> Asked:
     )
 
 
+def _name(value: str) -> Name | None:
+    """Read what a check box names: an id, a digest, and the index at which the letter was seen."""
+    event_id, _, rest = value.partition(" ")
+    digest, _, near = rest.partition(" ")
+    return (event_id, digest, _number(near)) if digest else None
+
+
+def _number(text: str) -> int:
+    return int(text[:8]) if text.isdecimal() else 0
+
+
 async def _meant(letters: DeadLetters, asked: Asked) -> tuple[list[Found], bool]:
     """Return the letters that a form means, and whether there may be more than were looked at."""
     if asked.is_all:
         listing = await letters.listing(asked.view.filter, 0, LOOKED_AT)
         return listing.letters, listing.next is not None
-    found = [await letters.find(event_id, digest) for event_id, digest in asked.names]
+    found = [await letters.find(*name) for name in asked.names]
     return [each for each in found if each is not None], False
 
 

@@ -50,6 +50,7 @@ class View(NamedTuple):
     start: int
     letter: str
     digest: str
+    near: int = 0
 
     def address(self, **changes: Any) -> str:
         """Return the address of this view with some of it changed."""
@@ -61,6 +62,7 @@ class View(NamedTuple):
             "start": self.start,
             "letter": self.letter,
             "sha256": self.digest,
+            "at": self.near,
         }
         return "/dead-letters?" + urlencode({name: value for name, value in (asked | changes).items() if value})
 
@@ -90,7 +92,7 @@ async def show(
     survey = await letters.survey(Filter(hostname=view.filter.hostname, q=view.filter.q))
     listing = await letters.listing(view.filter, view.start, LISTED)
     group = next((each for each in survey.groups if each.fold.key == view.filter.error), None)
-    found = await letters.find(view.letter, view.digest or None) if view.letter else None
+    found = await letters.find(view.letter, view.digest or None, view.near) if view.letter else None
     context = {
         "tabs": [(queue, words, depths[queue]) for queue, (words, _) in TABS.items()],
         "about": TABS[view.queue][1],
@@ -122,9 +124,14 @@ def view_of(asked: Mapping[str, str], depths: Mapping[Queue, int]) -> View:
         else next((each for each in TABS if depths.get(each)), Queue.POISON)
     )
     wanted = Filter(asked.get("error", "")[:64], asked.get("hostname", "").strip()[:255], asked.get("q", "")[:500])
-    start = asked.get("start", "")
     letter, digest = asked.get("letter", "")[:64], asked.get("sha256", "")[:64]
-    return View(queue, wanted, int(start[:8]) if start.isdecimal() else 0, letter, digest)
+    return View(queue, wanted, number_of(asked, "start"), letter, digest, number_of(asked, "at"))
+
+
+def number_of(asked: Mapping[str, str], name: str) -> int:
+    """Return a whole number of the address or the form, 0 where there is none."""
+    text = asked.get(name, "")[:8]
+    return int(text) if text.isdecimal() else 0
 
 
 def entry_of(
