@@ -45,8 +45,7 @@ class PendingAudit:
         try:
             refusals = await write_rows(self._pool, rows)
         except BaseException:
-            self._claims.forget(batch.entries)
-            self._claims.doubt()
+            self._claims.give_up(batch.entries)
             raise
         for refusal in refusals:
             index = places[refusal.index]
@@ -54,8 +53,7 @@ class PendingAudit:
         try:
             await self._claims.settle(batch.lease, batch.entries, actions)
         except BaseException:
-            self._claims.forget(batch.entries)
-            self._claims.doubt()
+            self._claims.give_up(batch.entries)
             raise
         log.info("audit rows that waited in Redis are written", rows=len(rows) - len(refusals))
         return True

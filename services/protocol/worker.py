@@ -106,8 +106,7 @@ class Claims(ABC):
         try:
             return await self._take(most - 1, depth_keys, first)
         except BaseException:
-            self.forget([first])
-            self.doubt()
+            self.give_up([first])
             raise
 
     async def settle(self, lease: Lease, entries: list[bytes], actions: Actions) -> Settled:
@@ -126,11 +125,16 @@ class Claims(ABC):
         self._held.update(entries)
 
     def forget(self, entries: Sequence[bytes]) -> None:
-        """Note entries as no longer in flight: settled, or given up for a later adoption."""
+        """Note entries as no longer in flight."""
         self._held.subtract(entries)
         for entry in entries:
             if self._held[entry] <= 0:
                 del self._held[entry]
+
+    def give_up(self, entries: Sequence[bytes]) -> None:
+        """Let entries that could not be worked on be adopted by the next claim: nobody else looks after them."""
+        self.forget(entries)
+        self.doubt()
 
     def forget_all(self) -> None:
         """Give up everything in flight: the own list is read again before the next claim."""

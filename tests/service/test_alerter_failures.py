@@ -141,6 +141,24 @@ def test_a_lost_reply_of_redis_neither_loses_nor_doubles(
     check_exactly_once(trail, ids)
 
 
+def test_what_was_claimed_before_redis_failed_again_is_not_lost_from_sight(
+    trail: Trail, start_service: StartService, redis_url: str, proxy: Callable[[str], Proxy]
+) -> None:
+    trail.rule(match_string="page")
+    between = proxy(redis_url)
+    alerter = start_service("alerter", REDIS_PORT=str(between.port), **FAST)
+    trail.redis.set(DEAD, "no list")
+    between.lose_reply(b"BLMOVE")
+    wait_for(lambda: between._marker is None, "a blocking claim")
+    ids, entries = crowd(1)
+    trail.send(*entries)
+    assert between.lost.wait(10)
+    # What was adopted after the lost reply cannot be judged: the depths of the queues are not to be had.
+    alerter.wait_log("WRONGTYPE")
+    trail.redis.delete(DEAD)
+    check_exactly_once(trail, ids)
+
+
 def test_a_restart_of_redis_loses_and_doubles_nothing(
     own_redis: RedisServer, trail: Trail, start_service: StartService
 ) -> None:

@@ -216,6 +216,19 @@ def test_a_lost_reply_of_redis_loses_and_doubles_nothing(
     assert forwarder.running
 
 
+def test_an_alert_that_was_claimed_when_redis_failed_is_not_lost_from_sight(
+    stage: Stage, moogsoft: Moogsoft, start: Start, between: Proxy
+) -> None:
+    start(REDIS_PORT=str(between.port))
+    for round_ in range(5):
+        # The look at the circuit that follows a claim; now and then it is the one that is made each second.
+        between.lose_reply(b"MGET\r\n$23\r\nmutt:circuit")
+        ids = stage.send(f"alert {round_}")
+        assert between.lost.wait(10)
+        wait_for(lambda sent=ids[0]: sent in moogsoft.ids(), f"alert {round_}")  # type: ignore[misc]
+    wait_for(stage.is_empty, "nothing is left", 20)
+
+
 def test_redis_may_restart(own_redis: RedisServer, stage: Stage, moogsoft: Moogsoft, start: Start) -> None:
     forwarder = start()
     stage.send("before")
