@@ -1,5 +1,7 @@
 import hashlib
+import json
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +61,30 @@ def test_a_postgresql_that_hangs_is_one_that_is_away(
     trail.wait_length(ALERTS, 1)
     own_postgres.resume()
     assert len(trail.wait_rows(1)) == 1
+    trail.wait_length(keys.AUDIT_PENDING, 0)
+
+
+def test_a_postgresql_that_answers_but_takes_no_rows_holds_no_page_up_twice(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    alerter = start_service("alerter", ALERTER_DATABASE_GRACE="8")
+    trail.sql("REVOKE INSERT ON event_audit_log FROM CURRENT_USER")
+    trail.send(queue_entry("page 0")[1])
+    trail.wait_length(ALERTS, 1)
+    # It does what it can do: a query without rows.
+    # It answers what it is asked for, until it is asked to take rows.
+    wait_for(lambda: alerter.metric("mutt_loop_errors_total", loop="pending"), "a try of the rows that wait", 5)
+    begun = time.monotonic()
+    trail.send(queue_entry("page 1")[1])
+    trail.wait_length(ALERTS, 2)
+    assert time.monotonic() - begun < 3
+    document = json.loads(alerter.wait_health(503))
+    assert document["failing"] == ["audit"]
+    assert "permission denied" in document["problems"]["audit"]
+    trail.sql("GRANT INSERT ON event_audit_log TO CURRENT_USER")
+    assert len(trail.wait_rows(2)) == 2
+    alerter.wait_healthy()
     trail.wait_length(keys.AUDIT_PENDING, 0)
 
 
