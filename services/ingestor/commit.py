@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import NamedTuple, Protocol
 
+from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mutt import keys
@@ -36,6 +37,9 @@ class Refusal(NamedTuple):
     message: str
     retry_after: int | None
     details: dict[str, int]
+
+
+INTERNAL = Refusal(500, "internal", "internal error; the ingestor's log says more", None, {})
 
 
 class Submission(Protocol):
@@ -70,11 +74,13 @@ class GroupCommit:
     def __init__(
         self,
         process: Process[IngestorSettings, IngestorInstruments],
+        redis: Redis,
         outcomes: Outcomes,
+        *,
         cap: Callable[[], int],
         now: Callable[[], datetime],
     ) -> None:
-        self._line = Line(process.redis, process.settings.redis)
+        self._line = Line(redis, process.settings.redis)
         self._settings = process.settings
         self._instruments = process.instruments
         self._outcomes = outcomes
@@ -110,8 +116,7 @@ class GroupCommit:
                 except Exception:  # (whatever went wrong here, the senders wait for an answer)
                     log.exception("a push failed within the ingestor")
                     await self._line.drop()
-                    refusal = Refusal(500, "internal", "internal error; the log says more", None, {})
-                    self._refuse([*singles, *batches], refusal)
+                    self._refuse([*singles, *batches], INTERNAL)
                 else:
                     self._settle(singles, batches, reply)
         finally:

@@ -8,7 +8,7 @@ from typing import Protocol
 from mutt.intake import Taken
 from mutt.records import RecordError
 from services.ingestor import replies
-from services.ingestor.commit import Refusal
+from services.ingestor.commit import INTERNAL, Refusal
 from services.ingestor.door import Door
 from services.ingestor.head import Head, KnownHead
 from services.logging_utils import get_logger
@@ -146,11 +146,14 @@ class Exchange:
         events = 1 if taken is None else max(1, len(taken.accepted) + len(taken.rejected))
         self._refuse(refusal, events)
 
-    def _refuse(self, refusal: Refusal, events: int) -> None:
-        self._door.outcomes.failed(refusal.reason, events, self._door.clock.now())
-        taken = self._taken
-        single = taken is not None and taken.single
-        correlation_id = taken.accepted[0].correlation_id if taken and single else self._door.correlation_id(self._head)
+    def _refuse(self, refusal: Refusal, events: int, failure: Exception | None = None) -> None:
+        door, taken = self._door, self._taken
+        door.outcomes.failed(refusal.reason, events, door.clock.now())
+        single = taken.accepted[0] if taken is not None and taken.single else None
+        correlation_id = single.correlation_id if single else door.correlation_id(self._head)
+        if failure is not None:
+            log.error("a request failed within the ingestor", correlation_id=correlation_id, exc_info=failure)
+        log.debug("refused", reason=refusal.reason, message=refusal.message, correlation_id=correlation_id)
         body = replies.error(refusal.message, correlation_id, **refusal.details)
         self._reply(refusal.status, body, refusal.retry_after)
 
@@ -216,9 +219,8 @@ class Exchange:
     def _unread(self, error: Exception) -> None:
         if isinstance(error, RecordError):
             self._refuse(Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {}), error.records)
-            return
-        log.error("a request failed within the ingestor", exc_info=error)
-        self._refuse(Refusal(500, "internal", "internal error; the log says more", None, {}), 1)
+        else:
+            self._refuse(INTERNAL, 1, error)
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken

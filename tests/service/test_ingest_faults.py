@@ -16,6 +16,7 @@ from mutt.settings import IngestorSettings, load
 from scripts.devtools.embedded import RedisServer
 from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock
+from services.ingestor.line import IDLE_SECONDS
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.watch import Watch
 from services.runtime.app import Process, registry
@@ -109,6 +110,22 @@ def test_an_ingestor_that_starts_before_redis_answers_503_until_redis_is_there(
     own_redis.start()
     ingestor.wait_healthy()
     assert post(ingestor, event()).status_code == 200
+
+
+def test_a_restart_of_redis_between_two_events_costs_no_refusal(
+    start_service: StartService, own_redis: RedisServer
+) -> None:
+    ingestor = start_service("ingestor")
+    assert post(ingestor, event()).status_code == 200
+    used = time.monotonic()
+    own_redis.kill()
+    ingestor.wait_health(503)
+    own_redis.start()
+    ingestor.wait_healthy()
+    wait_for(lambda: time.monotonic() - used > IDLE_SECONDS, "the pause that counts as idle")
+
+    assert post(ingestor, event()).status_code == 200
+    assert len(queued(own_redis.url)) == 2
 
 
 def test_durable_mode_acknowledges_only_what_a_replica_has(
