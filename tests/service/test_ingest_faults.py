@@ -70,13 +70,13 @@ def test_no_acknowledged_event_is_lost_when_the_ingestor_or_redis_is_killed(
     ingestor = start_service("ingestor")
 
     with Senders(ingestor, 12) as senders:
-        for goal in (300, 600, 900):
+        for goal in (150, 300, 450):
             wait_for(lambda goal=goal: len(senders.acknowledged) > goal, "events", 30)  # type: ignore[misc]
             ingestor.kill()
             ingestor.start()
             own_redis.kill()
             own_redis.start()
-        wait_for(lambda: len(senders.acknowledged) > 1200, "events after the last kill", 30)
+        wait_for(lambda: len(senders.acknowledged) > 600, "events after the last kill", 30)
 
     kept = {item.fields["n"] for item in queued(own_redis.url)}
     assert senders.acknowledged - kept == set()
@@ -135,6 +135,8 @@ def test_durable_mode_acknowledges_only_what_a_replica_has(
 
     refused(post(ingestor, event()), 503)
 
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("repl-diskless-sync-delay", 0)
     replica = RedisServer(tmp_path / "replica")
     replica.start()
     try:
