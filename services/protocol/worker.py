@@ -33,6 +33,7 @@ _beat = beside(__file__, "beat")
 _claim = beside(__file__, "claim")
 _release = beside(__file__, "release")
 _settle = beside(__file__, "settle")
+_take = beside(__file__, "take")
 
 log = get_logger(__name__)
 
@@ -206,7 +207,7 @@ class Worker(Claims):
     async def start(self) -> int:
         """Take the name at once, even from a run that still lives, and hand back its leftovers; returns how many."""
         lease = self.lease
-        await self._redis.set(self.lane.heartbeat(lease.pod), lease.token, px=self._ttl_ms)
+        await self._take_name(lease)
         recovered = await recover_all(self._redis, self.lane, lease.pod, lease.token)
         if recovered:
             self._instruments.recovered.inc(recovered)
@@ -226,14 +227,14 @@ class Worker(Claims):
             return
         if answer == 0:
             fresh = Lease(lease.pod, _new_token())
-            if await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms, nx=True):
+            if await self._take_name(fresh, only_free=True):
                 log.warning("the heartbeat had expired, going on under a new token", pod=fresh.pod)
                 self._go_on(fresh)
                 return
         self._instruments.displaced.inc()
         fresh = Lease(f"{lease.pod[:54]}.{random_source.token_hex(4)}", _new_token())
         log.error("another worker has taken this name, going on under another", name=lease.pod, new_name=fresh.pod)
-        await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms)
+        await self._take_name(fresh)
         self._go_on(fresh)
 
     async def beat_for_ever(self) -> None:
@@ -264,6 +265,10 @@ class Worker(Claims):
         lease = self.lease
         await recover_all(self._redis, self.lane, lease.pod, lease.token, orderly=True)
         await _release(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token])
+
+    async def _take_name(self, lease: Lease, *, only_free: bool = False) -> bool:
+        taken = await _take(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms, int(only_free)])
+        return bool(taken)
 
     def _go_on(self, lease: Lease) -> None:
         self._lease = lease
