@@ -233,7 +233,8 @@ def test(context: typer.Context) -> NoReturn:
     """Run the tests; all arguments go to pytest (test -k circuit). With CI=true a skip is a failure."""
     arguments = context.args
     if not any(argument.startswith(ALONE) for argument in arguments):
-        arguments = ["-n", "2", "--dist", "worksteal", *arguments]
+        workers = min(6, max(2, (os.cpu_count() or 2) // 2))  # each starts servers and services of its own
+        arguments = ["-n", str(workers), "--dist", "worksteal", *arguments]
     os.chdir(TREE)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
 
