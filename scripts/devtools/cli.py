@@ -312,7 +312,11 @@ def _wait(instance: Instance, supervisor: "subprocess.Popen[bytes]") -> None:
 
         def show(states: dict[str, str]) -> None:
             nonlocal shown
-            waiting = [f"{name} ({state})" for name, state in states.items() if state not in {"healthy", "external"}]
+            waiting = [
+                name if state in {"starting", "stopped"} else f"{name} ({state})"
+                for name, state in states.items()
+                if state not in {"healthy", "external"}
+            ]
             text = f"waiting for {', '.join(waiting)}" if waiting else "starting"
             if text != shown:
                 shown = text
