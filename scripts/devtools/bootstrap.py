@@ -111,8 +111,8 @@ def _one_at_a_time(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
 def _check_space(tree: Path) -> None:
     if not os.access(tree, os.W_OK):
         raise BootstrapError(
-            f"{tree} cannot be written (another user's, or a read-only disk), and the environment .venv has to go there: "
-            "make the checkout writable, or clone it to where it is"
+            f"{tree} cannot be written (another user's, or a read-only disk), and the environment .venv has to "
+            "go there: make the checkout writable, or clone it to where it is"
         )
     free = shutil.disk_usage(tree).free
     if free < NEEDED_SPACE:

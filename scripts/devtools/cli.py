@@ -73,7 +73,8 @@ def up(
         _say_running(Instance.find(data_dir), wishes)
         return
     instance, lock = claimed
-    for number in (signal.SIGTERM, signal.SIGHUP):  # `up` that is stopped from outside stops in order too
+    # `up` that is stopped from outside stops in order too; SIGINT is ignored where a script started it with `&`.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with lock:
         supervisor = running.start(instance, lock, detached=detach)
