@@ -18,7 +18,7 @@ from services.runtime.ops_server import API_VERSION, routes
 
 def make_app(health: Health, registry: CollectorRegistry) -> Starlette:
     """Return the app: /health, /live, /metrics, 405 on the ingest paths, 404 elsewhere."""
-    paths = [path.decode() for path in (replies.CURRENT_PATH, *replies.DEPRECATED_PATHS)]
+    paths = [path.decode() for path in (replies.CURRENT_PATH, replies.ROOT_PATH, *replies.DEPRECATED_PATHS)]
     app = Starlette(
         routes=[*routes(health, registry), *(Route(path, _unreachable, methods=["POST"]) for path in paths)],
         exception_handlers={HTTPException: _refuse},

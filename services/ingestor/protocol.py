@@ -14,10 +14,10 @@ from uvicorn.server import ServerState
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
-from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS
+from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 
 # path -> whether it is deprecated
-ROUTES = {CURRENT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
+ROUTES = {CURRENT_PATH: False, ROOT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
 SWEEP_SECONDS = 0.5
 HEAD_BYTES = 64 * 1024  # of a head that does not end
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

@@ -9,6 +9,7 @@ from mutt.intake import Accepted, Rejected
 
 MOST_ERRORS = 20  # of a batch's rejected records, those named in the reply
 CURRENT_PATH = b"/api/v2/ingest"
+ROOT_PATH = b"/"  # where Fluent Bit posts unless told otherwise
 DEPRECATED_PATHS = (b"/api/v1/ingest", b"/ingest")
 DEPRECATED_SINCE = 1_767_225_600  # epoch seconds, as RFC 9745 writes it: the day that version 2 became current
 
