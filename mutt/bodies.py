@@ -3,7 +3,8 @@
 import re
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -13,14 +14,19 @@ GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 IDENTITY_CODINGS = frozenset({"", "identity"})
 ZLIB_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+# Concatenated gzip files are one body; each costs a copy of all that follow it.
+MEMBERS_MOST = 100
 # One JSON object alone does not say whether it is a batch of one: for these types it is.
 BATCH_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq")
+
+Record = TypeVar("Record", bytes, msgspec.Raw)
 
 _WHITESPACE = b" \t\r\n"
 # RFC 7464 puts a record separator before each text; syslog-ng's delimiter may be a comma.
 _BETWEEN = b" \t\r\n\x1e,"
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
+_LINE = re.compile(rb"[^\n]+")
 _ADJACENT = re.compile(rb"\}[ \t]*\{")
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -31,6 +37,14 @@ class Body(NamedTuple):
 
     records: list[bytes]
     single: bool
+
+
+def is_one_object(body: bytes) -> bool:
+    """Say whether a body is so plainly one JSON object that nothing has to be unpacked or cut.
+
+    Nothing ends before its last byte; most senders of single events send this, and it is quick to see.
+    """
+    return body.startswith(b"{") and body.find(b"}") == len(body) - 1
 
 
 def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
@@ -49,6 +63,8 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
     room = max_bytes
     try:
         while body:
+            if len(parts) == MEMBERS_MOST:
+                raise RecordError("json", f"the compressed body has over {MEMBERS_MOST} members: send it as one")
             unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
             parts.append(unpacker.decompress(body, room + 1))
             room -= len(parts[-1])
@@ -68,40 +84,61 @@ def split_body(body: bytes, content_type: str, max_records: int, max_depth: int)
     if not body:
         raise RecordError("json", "the body is empty: send one JSON object, an array of them, or one a line")
     if body.startswith(b"["):
-        records, single = _of_array(body), False
-    else:
-        records = _of_sequence(body, max_depth)
-        single = len(records) == 1 and not content_type.lower().startswith(BATCH_TYPES)
-    if len(records) > max_records:
-        raise RecordError("too_large", f"{len(records)} records, at most {max_records} fit in one body", len(records))
-    return Body(records, single)
+        return Body(_of_array(body, max_records), single=False)
+    records = _of_sequence(body, max_depth, max_records)
+    return Body(records, single=len(records) == 1 and not is_batch_type(content_type))
 
 
-def _of_array(body: bytes) -> list[bytes]:
+def is_batch_type(content_type: str) -> bool:
+    """Say whether a media type promises a batch, even of one."""
+    return content_type.lower().startswith(BATCH_TYPES)
+
+
+def _of_array(body: bytes, most: int) -> list[bytes]:
     try:
-        return [bytes(item) for item in _array.decode(body)]
+        items = _array.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if not body.endswith(b"]"):
             raise RecordError("json", "the body begins an array that does not end: was it cut off?") from None
         # Something in it is no JSON: cut it by its brackets, so that it costs one record and not the batch.
-        return list(_pieces(body[1:-1]))
+        return _not_too_many(_bounded(_pieces(body[1:-1]), most), most)
+    return [bytes(item) for item in _not_too_many(items if len(items) <= most else None, most)]
 
 
-def _of_sequence(body: bytes, max_depth: int) -> list[bytes]:
-    if body.find(b"}", 0, -1) < 0:
-        return [body]  # the quick way for what most senders send: nothing ends before the end
-    if b"\n" not in body and not _ADJACENT.search(body):
+def _of_sequence(body: bytes, max_depth: int, most: int) -> list[bytes]:
+    adjacent = _ADJACENT.search(body) is not None
+    if b"\n" not in body and not adjacent:
         return [body]
-    lines = [line for line in (part.strip(_BETWEEN) for part in body.split(b"\n")) if line]
-    if not _ADJACENT.search(body) and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+    lines = _bounded(_lines(body), most)
+    if lines is not None and not adjacent and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
         return lines
     # Objects over several lines, several on one line, or a broken line: the reading that makes more
     # sense of the body is the right one.
-    pieces = list(_pieces(body))
+    pieces = _bounded(_pieces(body), most)
+    if pieces is None:
+        return _not_too_many(lines if any(is_record(line, max_depth) for line in lines or ()) else None, most)
     readable = sum(is_record(piece, max_depth) for piece in pieces)
-    if readable < len(pieces) and sum(is_record(line, max_depth) for line in lines) >= readable:
+    if readable < len(pieces) and lines is not None and sum(is_record(line, max_depth) for line in lines) >= readable:
         return lines
     return pieces
+
+
+def _bounded(records: Iterator[bytes], most: int) -> list[bytes] | None:
+    """Return the records, None where they are too many: what is small as a body may be gigabytes as records."""
+    taken = list(islice(records, most + 1))
+    return taken if len(taken) <= most else None
+
+
+def _not_too_many(records: list[Record] | None, most: int) -> list[Record]:
+    if records is None:
+        raise RecordError("too_large", f"over {most} records: send no more than that in one body", most + 1)
+    return records
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    for found in _LINE.finditer(body):
+        if line := found[0].strip(_BETWEEN):
+            yield line
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

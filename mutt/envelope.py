@@ -12,7 +12,7 @@ from mutt.errors import EntryError
 
 VERSION = 1
 PREFIX = b'{"_mutt":'
-_OPENING = PREFIX + b"{"
+OPENING = PREFIX + b"{"
 _WHITESPACE = b" \t\r\n"
 
 
@@ -56,8 +56,8 @@ def split_entry(entry: bytes) -> tuple[bytes, bytes]:
 
     Raises EntryError where the entry is no JSON object that begins with `_mutt`.
     """
-    if not entry.startswith(_OPENING):
-        raise EntryError(f"an entry begins with {_OPENING.decode()}, this one with {entry[:20]!r}")
+    if not entry.startswith(OPENING):
+        raise EntryError(f"an entry begins with {OPENING.decode()}, this one with {entry[:20]!r}")
     try:
         mutt = bytes(_split.decode(entry).mutt)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mutt.envelope import PREFIX, Envelope, LastError, amend, failed, join_entry, split_entry
+from mutt.envelope import OPENING, PREFIX, Envelope, LastError, amend, failed, join_entry, split_entry
 from mutt.errors import EntryError
 from mutt.fields import SEVERITY_NAMES, iso, parse_timestamp, severity
 from mutt.ids import is_uuid
@@ -31,6 +31,7 @@ __all__ = [
 
 # The event's fields that have a column of their own in the audit table.
 COLUMNS = frozenset({"message", "hostname", "source", "syslog_severity", "trap_oid", "correlation_id"})
+MEMBER = b'"_mutt"'
 UNREADABLE = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
 
 
@@ -81,9 +82,12 @@ _encode = msgspec.json.Encoder().encode
 def decode_entry(entry: bytes) -> QueuedEvent:
     """Read an entry of the ingest queue; raises EntryError, with the reason, where it can never be read."""
     try:
+        if not entry.startswith(OPENING) or entry.count(MEMBER) > 1:
+            # Perhaps JSON all the same, written by hand, but later steps take entries apart by their bytes.
+            split_entry(entry)
         fields = _fields.decode(entry)
         envelope = msgspec.convert(fields.pop("_mutt", None), Envelope)
-    except UNREADABLE as error:
+    except (EntryError, *UNREADABLE) as error:
         raise EntryError(f"the entry is not readable: {error}") from error
     return _event(entry, envelope, fields)
 

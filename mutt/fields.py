@@ -67,6 +67,8 @@ def _of_text(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return _of_unusual_text(text.strip().upper())
+    if moment.tzinfo is UTC and text[4] == "-":
+        return moment  # what nearly every sender writes
     if _NUMERAL.fullmatch(text):
         # Ten and more digits in a row can also read as a date in basic form, which no sender means.
         return _of_epoch(float(text))

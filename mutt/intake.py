@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mutt.bodies import inflate, split_body
+from mutt.bodies import inflate, is_batch_type, is_one_object, split_body
 from mutt.envelope import VERSION
 from mutt.fields import iso, parse_timestamp, severity
 from mutt.ids import is_uuid, uuid5_event, uuid7
@@ -67,7 +67,7 @@ class Rejected(NamedTuple):
     quarantine: bytes
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True):
     """What became of a body; `single` asks for the reply of a single event."""
 
     single: bool
@@ -85,12 +85,14 @@ class Intake:
 
     def read(self, body: bytes, coding: str, content_type: str, receipt: Receipt) -> Taken:
         """Turn a body into queue entries; raises RecordError where nothing of it is taken."""
+        if is_one_object(body) and not coding and not is_batch_type(content_type):
+            return Taken(single=True, accepted=[self.accept(body, receipt, receipt.correlation_id)], rejected=[])
         limits = self.limits
         body = inflate(body, coding, limits.body_bytes)
         records, single = split_body(body, content_type, limits.records, limits.depth)
         if single:
-            return Taken(single, [self.accept(records[0], receipt, receipt.correlation_id)], [])
-        taken = Taken(single, [], [])
+            return Taken(single=True, accepted=[self.accept(records[0], receipt, receipt.correlation_id)], rejected=[])
+        taken = Taken(single=single, accepted=[], rejected=[])
         unreadable = 0
         for place, raw in enumerate(records):
             try:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -98,12 +99,18 @@ def _attempt(entry: bytes, rest: bytes, source: Source, now: datetime, attempts:
         return Verdict(Step.KEEP, amend(entry, remediation_attempts=attempts, last_error=failure))
 
 
-def as_probe(entry: bytes) -> bytes:
-    """Return a dead letter as the alert that finds out whether Moogsoft is well again: no attempt is spent.
+def as_probe(entry: bytes) -> Verdict:
+    """Decide on a dead letter as the alert that finds out whether Moogsoft is well again: no attempt is spent.
 
-    Raises EntryError where it is no entry.
+    What is no alert can never be sent: the forwarder would only wrap it once more, and it would come round again.
     """
-    return amend(entry, retry_count=0, shedding_reason=None)
+    try:
+        Source.MOOG.check(entry)
+        return Verdict(Step.REPLAY, amend(entry, retry_count=0, shedding_reason=None))
+    except EntryError:
+        with suppress(EntryError):
+            return Verdict(Step.POISON, amend(entry, kind=Source.MOOG.value))
+        return Verdict(Step.POISON, entry)
 
 
 def is_due(envelope: Envelope, now: datetime, base: float) -> bool:

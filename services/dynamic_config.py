@@ -84,15 +84,12 @@ class DynamicConfig:
             await asyncio.sleep(CACHE_SECONDS)
 
     async def _listen_for_ever(self) -> None:
-        first = True
         while True:
             with suppress(RedisError, OSError):
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(keys.CONFIG_UPDATES)
-                    if not first:
-                        # What was announced while the line was down is unknown: take everything as changed.
-                        await self._announced("*")
-                    first = False
+                    # What was announced before is unknown, at the first time too: rules may have been read already.
+                    await self._announced("*")
                     while True:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
                         if message is not None:

@@ -11,6 +11,7 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from mutt.settings import IngestorSettings
+from services import redis_connector
 from services.dynamic_config import DynamicConfig
 from services.ingestor.app import make_app
 from services.ingestor.auth import CURRENT, KeyRing
@@ -42,7 +43,9 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         process.redis, enabled=settings.dynamic_config_enabled, fallbacks={CAP: settings.max_ingest_queue_size}
     )
     clock, keys, outcomes = Clock(), KeyRing(process.secrets), Outcomes(instruments)
-    commit = GroupCommit(process, outcomes, partial(config.integer, CAP), clock.now)
+    # A connection beside the pool: no other use of Redis may keep a push waiting.
+    pushing = redis_connector.connect(settings.redis, process.secrets)
+    commit = GroupCommit(process, pushing, outcomes, cap=partial(config.integer, CAP), now=clock.now)
     door = Door(process, keys, clock, commit, outcomes)
     watch = Watch(process, clock, keys, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
@@ -63,13 +66,16 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
             # Senders get 503 until Redis has answered once and is known to throw nothing away.
             health.problems["start"] = "Redis has not answered since the start"
             await process.wait_for_redis()
-            start("config", config.run())
-            commit.is_open = not process.stopping.is_set()
-            health.problems.pop("start")
-            log.info("ready", port=settings.port, queue=queue)
+            if not process.stopping.is_set():
+                commit.is_open = True
+                health.problems.pop("start")
+                start("config", config.run())
+                log.info("ready", port=settings.port, queue=queue)
             await process.stopping.wait()
             log.info("stopping: answering what is in flight", grace_seconds=settings.shutdown_grace)
         await commit.close()
+        await pushing.aclose()
+        outcomes.tell()
         with suppress(RedisError, OSError):
             await outcomes.flush(process.redis)
             await watch.leave()

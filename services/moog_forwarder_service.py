@@ -38,7 +38,6 @@ from services.runtime.ops_server import serve_ops
 
 PROBE_MARGIN = 5.0  # seconds that a probe's lease outlives the webhook's timeout
 SLO_SECONDS = 1.0
-CLAIM_ENDS_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -114,15 +113,6 @@ async def _forward(
     with suppress(RedisError, OSError):
         await slo.flush()
         await worker.finish()
-
-
-async def _end(claiming: asyncio.Task[None]) -> None:
-    """Wait until nothing is claimed any more: what came after the hand-back would be stranded for a while."""
-    await asyncio.wait({claiming}, timeout=CLAIM_ENDS_SECONDS)
-    while not claiming.done():
-        # Again and again: the Redis client swallows a cancellation while it connects.
-        claiming.cancel()
-        await asyncio.wait({claiming}, timeout=CLAIM_ENDS_SECONDS)
 
 
 def _sampler(process: ForwarderProcess, worker: Worker) -> DepthSampler:

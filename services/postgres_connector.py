@@ -119,7 +119,7 @@ async def transaction(
 
 async def is_connected(pool: Pool) -> bool:
     """Tell, well within a second, whether PostgreSQL answers a query."""
-    async with borrowed(pool, PROBE_WAIT, PROBE_WAIT) as connection:
+    async with transaction(pool, PROBE_WAIT, PROBE_WAIT) as connection:
         await connection.execute("SELECT 1")
     return True
 

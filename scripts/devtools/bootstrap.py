@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
         sys.exit(f"muttdev: {explain(str(error))}")
     except KeyboardInterrupt:
         sys.exit("muttdev: interrupted; the next run goes on from here")
-    os.execv(python, [str(python), "-m", "scripts.devtools", *arguments])  # noqa: S606
+    os.execv(python, [str(python), "-P", "-m", "scripts.devtools", *arguments])  # noqa: S606
 
 
 def ensure_environment(tree: Path, say: Callable[[str], None] | None = None) -> Path:
@@ -80,10 +80,14 @@ def ensure_environment(tree: Path, say: Callable[[str], None] | None = None) -> 
         with _one_at_a_time(lock, say):
             if not _is_current(python, venv / STAMP, wanted):
                 _check_space(tree)
-                _make_venv(venv, python, say)
-                _install(python, lock, say)
-                _check_compiled(python, say)
-                (venv / STAMP).write_text(wanted, encoding="ascii")
+                before = os.umask(0o022)  # PostgreSQL's programs have to be open to the user that root drops to
+                try:
+                    _make_venv(venv, python, say)
+                    _install(python, lock, say)
+                    _check_compiled(python, say)
+                    (venv / STAMP).write_text(wanted, encoding="ascii")
+                finally:
+                    os.umask(before)
     _put_on_path(venv, tree)
     return python
 
@@ -107,8 +111,8 @@ def _one_at_a_time(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
 def _check_space(tree: Path) -> None:
     if not os.access(tree, os.W_OK):
         raise BootstrapError(
-            f"{tree} cannot be written by this user, and the environment .venv has to go there: "
-            "make the checkout writable, or clone it to where it is"
+            f"{tree} cannot be written (another user's, or a read-only disk), and the environment .venv has to "
+            "go there: make the checkout writable, or clone it to where it is"
         )
     free = shutil.disk_usage(tree).free
     if free < NEEDED_SPACE:

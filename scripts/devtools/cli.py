@@ -73,7 +73,8 @@ def up(
         _say_running(Instance.find(data_dir), wishes)
         return
     instance, lock = claimed
-    for number in (signal.SIGTERM, signal.SIGHUP):  # `up` that is stopped from outside stops in order too
+    # `up` that is stopped from outside stops in order too; SIGINT is ignored where a script started it with `&`.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with lock:
         supervisor = running.start(instance, lock, detached=detach)
@@ -233,7 +234,8 @@ def test(context: typer.Context) -> NoReturn:
     """Run the tests; all arguments go to pytest (test -k circuit). With CI=true a skip is a failure."""
     arguments = context.args
     if not any(argument.startswith(ALONE) for argument in arguments):
-        arguments = ["-n", "2", "--dist", "worksteal", *arguments]
+        workers = min(6, max(2, (os.cpu_count() or 2) // 2))  # each starts servers and services of its own
+        arguments = ["-n", str(workers), "--dist", "worksteal", *arguments]
     os.chdir(TREE)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
 
@@ -311,7 +313,11 @@ def _wait(instance: Instance, supervisor: "subprocess.Popen[bytes]") -> None:
 
         def show(states: dict[str, str]) -> None:
             nonlocal shown
-            waiting = [f"{name} ({state})" for name, state in states.items() if state not in {"healthy", "external"}]
+            waiting = [
+                name if state in {"starting", "stopped"} else f"{name} ({state})"
+                for name, state in states.items()
+                if state not in {"healthy", "external"}
+            ]
             text = f"waiting for {', '.join(waiting)}" if waiting else "starting"
             if text != shown:
                 shown = text

@@ -6,8 +6,10 @@
     server = RedisServer(folder); server.start(); server.url; server.kill(); server.start(); server.stop()
 """
 
+import contextlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -34,6 +36,9 @@ HOST = "127.0.0.1"
 START_DEADLINE = 30.0  # seconds; a start takes half a second, recovery after a crash longer
 STOP_DEADLINE = 20.0  # seconds
 MEGABYTE = 1 << 20
+# Below what systems hand out for outgoing connections: no client takes such a port before its server does.
+CHOSEN_PORTS = range(10_000, 32_000)
+_given_ports: set[int] = set()
 
 
 def installed(package: str, pattern: str, option: str) -> Path:
@@ -49,10 +54,14 @@ def installed(package: str, pattern: str, option: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback that nothing listens on now, and that this process has not been given before."""
+    while True:
+        port = secrets.choice(CHOSEN_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            if port not in _given_ports:
+                _given_ports.add(port)
+                return port
 
 
 # ---------------------------------------------------------------- Redis

@@ -78,7 +78,7 @@ def start(instance: Instance, lock: IO[str], *, detached: bool) -> "subprocess.P
     check_before_start(instance)
     rotate(instance.own_log)
     instance.write_state({})
-    command = [sys.executable, "-m", "scripts.devtools", "supervise", "--data-dir", str(instance.folder)]
+    command = [sys.executable, "-P", "-m", "scripts.devtools", "supervise", "--data-dir", str(instance.folder)]
     with instance.own_log.open("ab") as log:
         return subprocess.Popen(
             [*command, "--lock-handle", str(lock.fileno())],

@@ -192,7 +192,11 @@ def outcome_table(outcome: Outcome) -> Table:
     for problem, times in outcome.problems.most_common(5):
         table.add_row("refused", str(times), problem)
     missing = outcome.accepted - outcome.audited
-    table.add_row("audited", str(outcome.audited), f"{missing} missing: muttdev.py logs alerter" if missing else "")
+    table.add_row(
+        "audited",
+        str(outcome.audited),
+        f"{missing} missing: shed or failed? muttdev.py redis LLEN mutt:dlq:alerter" if missing else "",
+    )
     for handling, count in outcome.by_handling.items():
         table.add_row(f"  {handling}", str(count), "")
     late = outcome.owed - outcome.forwarded

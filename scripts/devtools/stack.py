@@ -125,7 +125,8 @@ class Stack:
     def _stand_in(self) -> Program:
         port = str(self._instance.port(STAND_IN))
         state = str(self._instance.folder / "moogsoft.ndjson")
-        arguments = [sys.executable, "-m", "scripts.devtools.moogsoft_stand_in", "--port", port, "--state", state]
+        arguments = [sys.executable, "-P", "-m", "scripts.devtools.moogsoft_stand_in"]
+        arguments += ["--port", port, "--state", state]
         environment = {**plain_environment(), "MOOG_API_KEY": self._instance.secret("MOOG_API_KEY")}
         check = checks.http_check(self._instance.health_url(STAND_IN))
         return self._program(STAND_IN, lambda: _child(arguments, environment), check)

@@ -19,14 +19,20 @@ log = get_logger(__name__)
 
 
 class AuditTrail:
-    """Writes batches; once PostgreSQL was away for the grace period, says so at once until it answers again."""
+    """Writes batches; once PostgreSQL was away for the grace period, says so at once until it takes rows again.
+
+    `may_be_back` says that it answers queries: a full disk or a demoted primary does that too, so that the rows that
+    wait are the ones to try it, and no page waits for another grace period.
+    """
 
     def __init__(self, process: Process[AlerterSettings, AlerterInstruments], pool: Pool) -> None:
         self._process = process
         self._pool = pool
         self._grace = process.settings.database_grace
         self._away_since: float | None = None
+        self._problem = ""
         self.is_away = False
+        self.may_be_back = False
 
     async def write(self, rows: Sequence[bytes]) -> list[Refusal] | None:
         """Commit rows and return the refused ones; None when PostgreSQL is away: then put them into the pending list.
@@ -51,13 +57,24 @@ class AuditTrail:
         return None
 
     async def probe(self) -> bool:
-        """Ask a PostgreSQL that is away whether it is back."""
-        if self.is_away and await self._is_back():
-            log.info("PostgreSQL answers again, audit rows go straight into it")
-            self._process.health.notes.pop("audit", None)
-            self._away_since, self.is_away = None, False
+        """Ask a PostgreSQL that is away whether it answers."""
+        if self.is_away and not self.may_be_back:
+            self.may_be_back = await self._is_back()
         await self._process.pause(PROBE_SECONDS)
         return True
+
+    def takes_rows(self) -> None:
+        """Note that rows which had waited are written, or that none wait: from now on rows go straight in."""
+        if self.is_away:
+            log.info("PostgreSQL is back, audit rows go straight into it")
+            self._process.health.problems.pop("audit", None)
+            self._away_since, self.is_away = None, False
+
+    def refuses_rows(self, error: Exception) -> None:
+        """Note that rows which had waited could not be written: it is still away."""
+        self.may_be_back = False
+        if self.is_away:
+            self._show(str(error))
 
     async def _attempt(self, rows: Sequence[bytes]) -> list[Refusal] | None:
         now = time.monotonic()
@@ -65,8 +82,9 @@ class AuditTrail:
         try:
             return await write_rows(self._pool, rows, min(max(left, BACK_OFF_FIRST), ATTEMPT_SECONDS))
         except DatabaseAwayError as error:
+            self._problem = str(error)
             if self._away_since is None:
-                log.warning("audit rows wait for PostgreSQL", error=str(error))
+                log.warning("audit rows wait for PostgreSQL", error=self._problem)
             return None
 
     async def _is_back(self) -> bool:
@@ -82,7 +100,10 @@ class AuditTrail:
         self._away_since = None
 
     def _give_up(self) -> None:
-        self.is_away = True
-        note = f"PostgreSQL is away: alerts go on, audit rows wait in Redis ({self._grace:g} s had passed)"
-        self._process.health.notes["audit"] = note
+        self.is_away, self.may_be_back = True, False
+        self._show(self._problem)
         log.error("PostgreSQL is away: alerts go on, audit rows wait in Redis", seconds=self._grace)
+
+    def _show(self, problem: str) -> None:
+        words = f"PostgreSQL takes no rows: alerts go on, audit rows wait in Redis ({problem})"
+        self._process.health.problems["audit"] = words

@@ -83,8 +83,12 @@ class Batches:
         batch = await self._worker.claim(self._settings.batch_size, self._pressure_keys, block=block)
         if batch is None:
             return True
-        with span("alerter.judge", events=len(batch.entries)):
-            work = await self._judge(batch)
+        try:
+            with span("alerter.judge", events=len(batch.entries)):
+                work = await self._judge(batch)
+        except BaseException:
+            self._worker.give_up(batch.entries)
+            raise
         await self._judged.put(work)
         return True
 

@@ -9,7 +9,7 @@ from mutt.handling import Hosts
 from mutt.matching import RuleBook
 from mutt.rules import Rule
 from services.logging_utils import get_logger
-from services.postgres_connector import Pool, borrowed
+from services.postgres_connector import Pool, transaction
 from services.runtime.health import Health
 from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import DEPENDENCY_ERRORS
@@ -83,7 +83,7 @@ class Caches:
         return True
 
     async def _read(self) -> tuple[list[Rule], Hosts]:
-        async with borrowed(self._pool) as connection:
+        async with transaction(self._pool) as connection:
             # One snapshot: a rule and the host that it was made for are seen together or not at all.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await check_schema(connection)

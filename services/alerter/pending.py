@@ -7,7 +7,7 @@ from mutt.audit_row import pack_decision, pack_row
 from mutt.errors import EntryError
 from mutt.events import LastError, amend, decode_decided, iso
 from services.alerter.audit import AuditTrail
-from services.audit_logger import write_rows
+from services.audit_logger import DatabaseAwayError, write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.protocol.actions import Actions
@@ -28,10 +28,11 @@ class PendingAudit:
 
     async def drain_once(self) -> bool:
         """Write one batch of pending rows; returns whether there was one. Raises DatabaseAwayError, RedisError."""
-        if self._audit.is_away:
+        if self._audit.is_away and not self._audit.may_be_back:
             return False
         batch = await self._claims.claim(CLAIM)
         if batch is None:
+            self._audit.takes_rows()
             return False
         actions = Actions()
         rows: list[bytes] = []
@@ -44,18 +45,21 @@ class PendingAudit:
                 self._poison(actions, index, entry, "undecodable", str(error))
         try:
             refusals = await write_rows(self._pool, rows)
-        except BaseException:
-            self._claims.forget(batch.entries)
-            self._claims.doubt()
+        except DatabaseAwayError as error:
+            self._claims.give_up(batch.entries)
+            self._audit.refuses_rows(error)
             raise
+        except BaseException:
+            self._claims.give_up(batch.entries)
+            raise
+        self._audit.takes_rows()
         for refusal in refusals:
             index = places[refusal.index]
             self._poison(actions, index, batch.entries[index], refusal.error.sqlstate, str(refusal.error))
         try:
             await self._claims.settle(batch.lease, batch.entries, actions)
         except BaseException:
-            self._claims.forget(batch.entries)
-            self._claims.doubt()
+            self._claims.give_up(batch.entries)
             raise
         log.info("audit rows that waited in Redis are written", rows=len(rows) - len(refusals))
         return True

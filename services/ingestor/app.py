@@ -18,11 +18,14 @@ from services.runtime.ops_server import API_VERSION, routes
 
 def make_app(health: Health, registry: CollectorRegistry) -> Starlette:
     """Return the app: /health, /live, /metrics, 405 on the ingest paths, 404 elsewhere."""
-    paths = [path.decode() for path in (replies.CURRENT_PATH, *replies.DEPRECATED_PATHS)]
-    return Starlette(
+    paths = [path.decode() for path in (replies.CURRENT_PATH, replies.ROOT_PATH, *replies.DEPRECATED_PATHS)]
+    app = Starlette(
         routes=[*routes(health, registry), *(Route(path, _unreachable, methods=["POST"]) for path in paths)],
         exception_handlers={HTTPException: _refuse},
     )
+    # Senders follow no redirect, they drop what they sent: a 404 tells their operators the right path.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _unreachable(_request: Request) -> Response:

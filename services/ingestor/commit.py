@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import NamedTuple, Protocol
 
+from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mutt import keys
@@ -36,6 +37,9 @@ class Refusal(NamedTuple):
     message: str
     retry_after: int | None
     details: dict[str, int]
+
+
+INTERNAL = Refusal(500, "internal", "internal error; the ingestor's log says more", None, {})
 
 
 class Submission(Protocol):
@@ -70,11 +74,13 @@ class GroupCommit:
     def __init__(
         self,
         process: Process[IngestorSettings, IngestorInstruments],
+        redis: Redis,
         outcomes: Outcomes,
+        *,
         cap: Callable[[], int],
         now: Callable[[], datetime],
     ) -> None:
-        self._line = Line(process.redis, process.settings.redis)
+        self._line = Line(redis, process.settings.redis)
         self._settings = process.settings
         self._instruments = process.instruments
         self._outcomes = outcomes
@@ -102,61 +108,67 @@ class GroupCommit:
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                group = self._next_group()
+                singles, batches = self._next_group()
                 try:
-                    reply = await self._push(group)
+                    reply = await self._push(singles, batches)
                 except (RedisError, OSError) as error:
-                    await self._failed(group, error)
+                    await self._failed([*singles, *batches], error)
                 except Exception:  # (whatever went wrong here, the senders wait for an answer)
                     log.exception("a push failed within the ingestor")
                     await self._line.drop()
-                    self._refuse(group, Refusal(500, "internal", "internal error; the log says more", None, {}))
+                    self._refuse([*singles, *batches], INTERNAL)
                 else:
-                    self._settle(group, reply)
+                    self._settle(singles, batches, reply)
         finally:
             self._task = None
 
-    def _next_group(self) -> list[Submission]:
-        group = [self._waiting.popleft()]
-        events, size = len(group[0].entries), group[0].size
-        while self._waiting and events < GROUP_EVENTS and size < GROUP_BYTES:
-            group.append(self._waiting.popleft())
-            events += len(group[-1].entries)
-            size += group[-1].size
-        # The script takes single events first; a stable order keeps the rest as it came.
-        group.sort(key=lambda item: not item.single)
-        return group
+    def _next_group(self) -> tuple[list[Submission], list[Submission]]:
+        singles: list[Submission] = []
+        batches: list[Submission] = []
+        events = size = 0
+        waiting = self._waiting
+        while waiting and events < GROUP_EVENTS and size < GROUP_BYTES:
+            item = waiting.popleft()
+            size += item.size
+            if item.single:
+                singles.append(item)
+                events += 1
+            else:
+                batches.append(item)
+                events += len(item.entries)
+        return singles, batches
 
-    async def _push(self, group: list[Submission]) -> list[int]:
+    async def _push(self, singles: list[Submission], batches: list[Submission]) -> list[int]:
         if not self.is_open:
             raise ConnectionError("this Redis has not been checked yet")
-        batches = [item for item in group if not item.single]
         arguments = [
             self._cap(),
             self._settings.max_memory_percent,
             keys.QUARANTINE_MAX,
             *COUNTER_TTLS,
-            len(group) - len(batches),
+            len(singles),
             len(batches),
-            *chain.from_iterable((len(item.entries), len(item.quarantine)) for item in batches),
-            *chain.from_iterable(chain(item.entries, item.quarantine) for item in group),
         ]
+        for item in batches:
+            arguments += (len(item.entries), len(item.quarantine))
+        entries = [item.entries[0] for item in singles]
+        for item in batches:
+            entries += item.entries
+            entries += item.quarantine
         names = [self._settings.names.ingest_queue, keys.QUARANTINE, *self._counter_keys()]
-        return await self._line.call(self._script, names, arguments)
+        return await self._line.call(self._script, names, [*arguments, *entries])
 
-    def _settle(self, group: list[Submission], reply: Sequence[int]) -> None:
+    def _settle(self, singles: list[Submission], batches: list[Submission], reply: Sequence[int]) -> None:
         self._tell("")
-        memory, depth, singles, batches, dropped = reply
-        number_of_singles = sum(item.single for item in group)
-        taken = group[:singles] + group[number_of_singles : number_of_singles + batches]
-        refused = group[singles:number_of_singles] + group[number_of_singles + batches :]
-        self._outcomes.succeeded(sum(len(item.entries) for item in taken))
-        if quarantined := sum(len(item.quarantine) for item in taken):
+        memory, depth, taken_singles, taken_batches, dropped = reply
+        admitted = batches[:taken_batches]
+        self._outcomes.succeeded(taken_singles + sum(len(item.entries) for item in admitted))
+        if quarantined := sum(len(item.quarantine) for item in admitted):
             self._instruments.quarantined.inc(quarantined)
             self._instruments.quarantine_dropped.inc(dropped)
-        for item in taken:
+        for item in chain(singles[:taken_singles], admitted):
             item.taken(depth)
-        for item in refused:
+        for item in chain(singles[taken_singles:], batches[taken_batches:]):
             item.refused(self._full(depth, memory=bool(memory)))
 
     def _full(self, depth: int | None, *, memory: bool) -> Refusal:

@@ -56,6 +56,8 @@ class Door:
         self.outcomes = outcomes
         self.latency = process.instruments.latency
         self.in_flight = 0
+        self.max_in_flight = settings.max_in_flight_bytes
+        self.max_body = settings.max_body_bytes
         self.intake = Intake(
             settings.required_message_fields,
             Limits(settings.max_body_bytes, settings.max_records, settings.max_event_bytes, settings.max_json_depth),
@@ -76,21 +78,18 @@ class Door:
         if not self.keys.admits(head.headers):
             problem = "a valid key is needed: X-API-KEY, or Authorization with Bearer, Splunk or Basic (as password)"
             return _refusal(401, "auth", problem)
-        if head.length is not None and head.length > self.settings.max_body_bytes:
+        if head.length is not None and head.length > self.max_body:
             return self.too_large()
         return None
 
-    def hold(self, size: int) -> Refusal | None:
-        """Account for bytes of a body that arrived; say why where they are too many in all."""
-        self.in_flight += size
-        if self.in_flight > self.settings.max_in_flight_bytes:
-            problem = f"over {self.settings.max_in_flight_bytes} bytes of requests are under way; try again later"
-            return Refusal(503, "queue_full", problem, random.randint(*RETRY_FULL), {})
-        return None
+    def too_many(self) -> Refusal:
+        """Return the refusal of a body that no memory is left for."""
+        problem = f"over {self.max_in_flight} bytes of requests are under way; try again later"
+        return Refusal(503, "queue_full", problem, random.randint(*RETRY_FULL), {})
 
     def too_large(self) -> Refusal:
         """Return the refusal of a body over the limit."""
-        return _refusal(413, "too_large", f"a body may have {self.settings.max_body_bytes} bytes at most")
+        return _refusal(413, "too_large", f"a body may have {self.max_body} bytes at most")
 
     def too_slow(self) -> Refusal:
         """Return the refusal of a body that did not arrive in time."""

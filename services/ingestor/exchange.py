@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Protocol
 
 from mutt.intake import Taken
 from mutt.records import RecordError
 from services.ingestor import replies
-from services.ingestor.commit import Refusal
+from services.ingestor.commit import INTERNAL, Refusal
 from services.ingestor.door import Door
 from services.ingestor.head import Head, KnownHead
 from services.logging_utils import get_logger
@@ -94,26 +93,12 @@ class Exchange:
     def whole(self, body: bytes) -> None:
         """Take a whole body at once and answer: `start`, `feed` and `end` in one, for a head judged before."""
         self._started = self._complete = True
-        self.size = len(body)
-        problem = self._door.hold(self.size)
-        if problem is None and self.size > self._door.settings.max_body_bytes:
-            problem = self._door.too_large()
-        if problem is not None:
-            self.give_up(problem)
-        else:
+        if self._hold(len(body)):
             self._read(body)
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body."""
-        if self._refusal is not None:
-            return
-        self.size += len(data)
-        problem = self._door.hold(len(data))
-        if problem is None and self.size > self._door.settings.max_body_bytes:
-            problem = self._door.too_large()
-        if problem is not None:
-            self.give_up(problem)
-        else:
+        if self._refusal is None and self._hold(len(data)):
             self._parts.append(data)
 
     def end(self) -> None:
@@ -140,7 +125,7 @@ class Exchange:
     def disconnect(self) -> None:
         """Note that the sender has gone; what was pushed stays pushed."""
         self.disconnected = True
-        if not self._complete:
+        if not (self._started and self._complete):
             self._release()
 
     def taken(self, depth: int) -> None:
@@ -161,11 +146,14 @@ class Exchange:
         events = 1 if taken is None else max(1, len(taken.accepted) + len(taken.rejected))
         self._refuse(refusal, events)
 
-    def _refuse(self, refusal: Refusal, events: int) -> None:
-        self._door.outcomes.failed(refusal.reason, events, self._door.clock.now())
-        taken = self._taken
-        single = taken is not None and taken.single
-        correlation_id = taken.accepted[0].correlation_id if taken and single else self._door.correlation_id(self._head)
+    def _refuse(self, refusal: Refusal, events: int, failure: Exception | None = None) -> None:
+        door, taken = self._door, self._taken
+        door.outcomes.failed(refusal.reason, events, door.clock.now())
+        single = taken.accepted[0] if taken is not None and taken.single else None
+        correlation_id = single.correlation_id if single else door.correlation_id(self._head)
+        if failure is not None:
+            log.error("a request failed within the ingestor", correlation_id=correlation_id, exc_info=failure)
+        log.debug("refused", reason=refusal.reason, message=refusal.message, correlation_id=correlation_id)
         body = replies.error(refusal.message, correlation_id, **refusal.details)
         self._reply(refusal.status, body, refusal.retry_after)
 
@@ -184,6 +172,19 @@ class Exchange:
         if self._complete or self._waits_for_continue:
             connection.finished(close=close)
 
+    def _hold(self, size: int) -> bool:
+        """Account for bytes of the body; where they are too many, refuse the request and return False."""
+        door = self._door
+        self.size += size
+        door.in_flight += size
+        if door.in_flight > door.max_in_flight:
+            self.give_up(door.too_many())
+        elif self.size > door.max_body:
+            self.give_up(door.too_large())
+        else:
+            return True
+        return False
+
     def _release(self) -> None:
         self._door.in_flight -= self.size
         self.size = 0
@@ -195,32 +196,36 @@ class Exchange:
         return body
 
     def _read(self, body: bytes) -> None:
-        if len(body) <= INLINE_BYTES and not self._head.coding:
-            self._finish(partial(self._intake, body))
-        else:
+        head = self._head
+        if len(body) > INLINE_BYTES or head.coding:
             reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
-            reading.add_done_callback(lambda done: self._finish(done.result))
+            reading.add_done_callback(self._was_read)
+            return
+        try:
+            self._push(self._intake(body))
+        except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
+            self._unread(error)
 
     def _intake(self, body: bytes) -> Taken:
-        head = self._head
-        return self._door.intake.read(body, head.coding, head.content_type, self._door.receipt(head))
+        door, head = self._door, self._head
+        return door.intake.read(body, head.coding, head.content_type, door.receipt(head))
 
-    def _finish(self, taken: Callable[[], Taken]) -> None:
+    def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
         try:
-            self._push(taken())
-        except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
+            self._push(reading.result())
+        except Exception as error:  # noqa: BLE001  (as above)
             self._unread(error)
 
     def _unread(self, error: Exception) -> None:
         if isinstance(error, RecordError):
             self._refuse(Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {}), error.records)
-            return
-        log.error("a request failed within the ingestor", exc_info=error)
-        self._refuse(Refusal(500, "internal", "internal error; the log says more", None, {}), 1)
+        else:
+            self._refuse(INTERNAL, 1, error)
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken
-        self.single = taken.single
         self.entries = [event.entry for event in taken.accepted]
-        self.quarantine = [item.quarantine for item in taken.rejected]
+        if not taken.single:
+            self.single = False
+            self.quarantine = [item.quarantine for item in taken.rejected]
         self._door.commit.submit(self)

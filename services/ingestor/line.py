@@ -1,5 +1,6 @@
 """One connection to Redis for one caller: scripts with many arguments, and WAIT on the connection that wrote."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from mutt.settings import RedisSettings
 from services.protocol.script import Script
 
+IDLE_SECONDS = 0.5  # after which the connection is looked at before it is used: Redis may have been restarted
 WAIT_SHARE = 0.8  # of the timeout of a reply: what WAIT may use of it
 
 
@@ -21,6 +23,7 @@ class Line:
         self._pool: Any = redis.connection_pool  # (the client types its pool's methods in part)
         self._settings = settings
         self._connection: AbstractConnection | None = None
+        self._used = 0.0
 
     async def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
         """Run a script, and wait for the replicas that the settings ask for; returns the script's list.
@@ -47,10 +50,9 @@ class Line:
         packed = [_pack(command, script, len(names), *names, *arguments)]
         if replicas:
             packed.append(_pack("WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000)))
-        if self._connection is None:
-            self._connection = await self._pool.get_connection()
+        connection = await self._ready()
         try:
-            replies = await self._converse(self._connection, packed)
+            replies = await self._converse(connection, packed)
         except BaseException:
             # What of the command has reached Redis is unknown, and so is which reply would come next.
             await self.drop()
@@ -61,6 +63,17 @@ class Line:
         if replicas and replies[1] < replicas:
             raise RedisError(f"{replies[1]} of {replicas} replicas (REDIS_WAIT_REPLICAS) have the push in time")
         return list(replies[0])
+
+    async def _ready(self) -> AbstractConnection:
+        now = time.monotonic()
+        if self._connection is not None and now - self._used > IDLE_SECONDS:
+            # The pool connects anew where the other side has gone.
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()
+        self._used = now
+        return self._connection
 
     async def _converse(self, connection: AbstractConnection, packed: list[bytes]) -> list[Any]:
         await connection.send_packed_command(packed)

@@ -6,7 +6,10 @@ from datetime import datetime
 from redis.asyncio import Redis
 
 from mutt import keys
+from services.logging_utils import get_logger
 from services.runtime.instruments import INGEST_REASONS, IngestorInstruments
+
+log = get_logger(__name__)
 
 COMPONENT = "ingestor"
 # What the sender got wrong; counted apart as well, since no operator of this service can mend it.
@@ -20,6 +23,7 @@ class Outcomes:
         self._succeeded = instruments.requests.labels("success", "")
         self._failed = {reason: instruments.requests.labels("fail", reason) for reason in INGEST_REASONS if reason}
         self._waiting: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
 
     def succeeded(self, events: int) -> None:
         """Count events that Redis has acknowledged."""
@@ -28,9 +32,16 @@ class Outcomes:
     def failed(self, reason: str, events: int, at: datetime) -> None:
         """Count events that were not taken."""
         self._failed[reason].inc(events)
+        self._untold[reason] += events
         self._waiting[keys.slo(COMPONENT, "fail", at)] += events
         if reason in SENDER_REASONS:
             self._waiting[keys.slo(COMPONENT, "sender", at)] += events
+
+    def tell(self) -> None:
+        """Log how many events were refused since the last time: one line, however many senders go wrong."""
+        if self._untold:
+            log.warning("events were refused", **self._untold)
+            self._untold.clear()
 
     async def flush(self, redis: Redis) -> None:
         """Add what waits to Redis; raises RedisError, and keeps all of it, when Redis does not answer."""

@@ -14,11 +14,13 @@ from uvicorn.server import ServerState
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
-from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS
+from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 
 # path -> whether it is deprecated
-ROUTES = {CURRENT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
+ROUTES = {CURRENT_PATH: False, ROOT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
 SWEEP_SECONDS = 0.5
+HEAD_BYTES = 64 * 1024  # of a head that does not end
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class IngestProtocol(HttpToolsProtocol):
@@ -38,7 +40,8 @@ class IngestProtocol(HttpToolsProtocol):
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self._door = door
         self._began = self._active = time.perf_counter()
-        self._reading = False
+        self._reading = self._in_head = False
+        self._head_size = 0
         self._known: KnownHead | None = None
         self._dates: list[tuple[bytes, bytes]] | None = None
         self._date = b""
@@ -61,7 +64,10 @@ class IngestProtocol(HttpToolsProtocol):
                 self.cycle = exchange = Exchange(self._door, self, known.head, time.perf_counter())
                 exchange.whole(body)
                 return
+        head_of = self._began if self._in_head else None
         super().data_received(data if self._reading else without_upgrade(data))
+        if self._in_head and head_of == self._began:
+            self._bound_head(len(data))
         if idle and isinstance(self.cycle, Exchange) and not self._reading:
             self._known = self.cycle.known_by(data)
 
@@ -70,7 +76,8 @@ class IngestProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self._began = time.perf_counter()
-        self._reading = True
+        self._reading = self._in_head = True
+        self._head_size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, its name in lower case."""
@@ -78,6 +85,7 @@ class IngestProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Route: an ingest request is judged by its headers at once."""
+        self._in_head = False
         deprecated = ROUTES.get(self.url)
         if deprecated is None:
             deprecated = ROUTES.get(httptools.parse_url(self.url).path)
@@ -134,10 +142,22 @@ class IngestProtocol(HttpToolsProtocol):
         self._active = time.perf_counter()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a sender that does not read its replies: they would fill the memory."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading, unless a pipelined request waits."""
+        super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def close_if_late(self, now: float) -> None:
         """Refuse a request that takes too long to arrive; close a connection that has been idle for too long."""
@@ -153,6 +173,12 @@ class IngestProtocol(HttpToolsProtocol):
             self._reading = False
             self.cycle.abandon(self._door.too_slow())
         else:
+            self.transport.close()
+
+    def _bound_head(self, more: int) -> None:
+        self._head_size += more
+        if self._head_size > HEAD_BYTES:
+            self.send(HEAD_TOO_LARGE)
             self.transport.close()
 
     def _to_app(self) -> None:

@@ -1,5 +1,6 @@
 """Replies of the ingest route as bytes: a sender reads these, so each says what happened and what to do."""
 
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
@@ -8,6 +9,7 @@ from mutt.intake import Accepted, Rejected
 
 MOST_ERRORS = 20  # of a batch's rejected records, those named in the reply
 CURRENT_PATH = b"/api/v2/ingest"
+ROOT_PATH = b"/"  # where Fluent Bit posts unless told otherwise
 DEPRECATED_PATHS = (b"/api/v1/ingest", b"/ingest")
 DEPRECATED_SINCE = 1_767_225_600  # epoch seconds, as RFC 9745 writes it: the day that version 2 became current
 
@@ -53,6 +55,11 @@ def response(
     status: int, body: bytes, date: bytes, *, deprecated: bool, close: bool, retry_after: int | None = None
 ) -> bytes:
     """Return the whole HTTP/1.1 response; `date` is the ready-made Date line, `retry_after` seconds."""
+    return b"%scontent-length: %d\r\n\r\n%s" % (_head(status, date, deprecated, close, retry_after), len(body), body)
+
+
+@lru_cache(maxsize=64)
+def _head(status: int, date: bytes, deprecated: bool, close: bool, retry_after: int | None) -> bytes:
     head = _STATUS[status] + date + _COMMON
     if deprecated:
         head += _DEPRECATION
@@ -62,4 +69,4 @@ def response(
         head += b'www-authenticate: Bearer realm="mutt ingest"\r\n'
     if close:
         head += b"connection: close\r\n"
-    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+    return head

@@ -18,6 +18,7 @@ from services.runtime.instruments import IngestorInstruments
 WATCH_SECONDS = 1.0
 REREAD_SECONDS = 60.0
 BEAT_SECONDS = 5.0
+TELL_SECONDS = 10.0
 UNHEALTHY_SKEW = 60.0  # seconds
 REPLACED_SKEW = 3600.0  # seconds
 
@@ -44,7 +45,7 @@ class Watch:
 
     async def run(self) -> None:
         """Look each second until cancelled."""
-        reread = time.monotonic()
+        reread = told = time.monotonic()
         while True:
             self._process.health.progressed()
             try:
@@ -57,6 +58,9 @@ class Watch:
                 reread = time.monotonic()
                 await self._process.secrets.refresh()
             self._keys.reread()
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                self._outcomes.tell()
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _beat(self) -> None:

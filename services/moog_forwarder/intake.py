@@ -55,7 +55,11 @@ class Intake:
             return True
         batch = await self._claim(1 if permission.is_probe else min(size, room), block=not permission.is_probe)
         if batch is not None:
-            await self._take_in(batch, permission)
+            try:
+                await self._take_in(batch, permission)
+            except BaseException:
+                self._worker.give_up(batch.entries)
+                raise
         elif permission.is_probe:
             await self._breaker.report([(permission.generation, Result.UNKNOWN)])
         return True

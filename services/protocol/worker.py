@@ -33,6 +33,7 @@ _beat = beside(__file__, "beat")
 _claim = beside(__file__, "claim")
 _release = beside(__file__, "release")
 _settle = beside(__file__, "settle")
+_take = beside(__file__, "take")
 
 log = get_logger(__name__)
 
@@ -106,8 +107,7 @@ class Claims(ABC):
         try:
             return await self._take(most - 1, depth_keys, first)
         except BaseException:
-            self.forget([first])
-            self.doubt()
+            self.give_up([first])
             raise
 
     async def settle(self, lease: Lease, entries: list[bytes], actions: Actions) -> Settled:
@@ -126,11 +126,16 @@ class Claims(ABC):
         self._held.update(entries)
 
     def forget(self, entries: Sequence[bytes]) -> None:
-        """Note entries as no longer in flight: settled, or given up for a later adoption."""
+        """Note entries as no longer in flight."""
         self._held.subtract(entries)
         for entry in entries:
             if self._held[entry] <= 0:
                 del self._held[entry]
+
+    def give_up(self, entries: Sequence[bytes]) -> None:
+        """Let entries that could not be worked on be adopted by the next claim: nobody else looks after them."""
+        self.forget(entries)
+        self.doubt()
 
     def forget_all(self) -> None:
         """Give up everything in flight: the own list is read again before the next claim."""
@@ -202,7 +207,7 @@ class Worker(Claims):
     async def start(self) -> int:
         """Take the name at once, even from a run that still lives, and hand back its leftovers; returns how many."""
         lease = self.lease
-        await self._redis.set(self.lane.heartbeat(lease.pod), lease.token, px=self._ttl_ms)
+        await self._take_name(lease)
         recovered = await recover_all(self._redis, self.lane, lease.pod, lease.token)
         if recovered:
             self._instruments.recovered.inc(recovered)
@@ -222,14 +227,14 @@ class Worker(Claims):
             return
         if answer == 0:
             fresh = Lease(lease.pod, _new_token())
-            if await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms, nx=True):
+            if await self._take_name(fresh, only_free=True):
                 log.warning("the heartbeat had expired, going on under a new token", pod=fresh.pod)
                 self._go_on(fresh)
                 return
         self._instruments.displaced.inc()
         fresh = Lease(f"{lease.pod[:54]}.{random_source.token_hex(4)}", _new_token())
         log.error("another worker has taken this name, going on under another", name=lease.pod, new_name=fresh.pod)
-        await self._redis.set(self.lane.heartbeat(fresh.pod), fresh.token, px=self._ttl_ms)
+        await self._take_name(fresh)
         self._go_on(fresh)
 
     async def beat_for_ever(self) -> None:
@@ -260,6 +265,10 @@ class Worker(Claims):
         lease = self.lease
         await recover_all(self._redis, self.lane, lease.pod, lease.token, orderly=True)
         await _release(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token])
+
+    async def _take_name(self, lease: Lease, *, only_free: bool = False) -> bool:
+        taken = await _take(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms, int(only_free)])
+        return bool(taken)
 
     def _go_on(self, lease: Lease) -> None:
         self._lease = lease

@@ -12,6 +12,7 @@ from services.runtime.health import Health
 
 _beat = beside(str(protocol.__file__), "beat")
 _release = beside(str(protocol.__file__), "release")
+_take = beside(str(protocol.__file__), "take")
 
 log = get_logger(__name__)
 
@@ -32,8 +33,7 @@ class Lease:
         """Refresh the lease, or take it where nobody has it; tells whether it is held. Raises RedisError."""
         answer = await _beat(self._redis, [keys.REMEDIATION_LEASE], [self.token, self._ttl_ms])
         if answer == 0:
-            taken = await self._redis.set(keys.REMEDIATION_LEASE, self.token, px=self._ttl_ms, nx=True)
-            answer = 1 if taken else -1
+            answer = 1 if await _take(self._redis, [keys.REMEDIATION_LEASE], [self.token, self._ttl_ms, 1]) else -1
         self._become(held=answer == 1)
         return self.is_held
 

@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 
 from mutt import keys
 from mutt.circuit import State
-from mutt.errors import EntryError
 from mutt.remediation import Source, Step, Verdict, alerter_room, as_probe, judge, moog_room
 from mutt.settings import RemediationSettings
 from services.dynamic_config import DynamicConfig
@@ -139,9 +138,6 @@ class Scanner:
         oldest: Any = await self._redis.lindex(self._queues[Source.MOOG].dead, -1)
         if oldest is None:
             return
-        try:
-            verdict = Verdict(Step.REPLAY, as_probe(oldest))
-        except EntryError:
-            verdict = Verdict(Step.POISON, oldest)
+        verdict = as_probe(oldest)
         if await self._send(Source.MOOG, [(oldest, verdict)], only_closed=False) == 1:
             log.info("released a dead letter as the circuit's probe", step=verdict.step.value)

@@ -91,7 +91,7 @@ def run(service: str, settings_class: type[S], instruments_class: type[I], main:
         log.critical("the service cannot run with this configuration", problem=str(error))
         sys.exit(EXIT_MISCONFIGURED)
     except MuttError as error:
-        log.critical("the service cannot start", problem=str(error))
+        log.critical("the service cannot go on", problem=str(error))
         sys.exit(EXIT_UNAVAILABLE)
     except Exception:
         log.critical("the service failed and ends; nothing that it held is lost", exc_info=True)

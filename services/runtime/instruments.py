@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.runtime.histogram import QuickHistogram
+
 INGEST_REASONS = ("", "auth", "json", "validation", "too_large", "queue_full", "redis", "internal")
 EVENT_STATUSES = ("handled", "unhandled", "poison", "error")
 SHED_MODES = ("dlq", "defer")
@@ -45,7 +47,7 @@ class IngestorInstruments(CommonInstruments):
         for reason in INGEST_REASONS:
             self.requests.labels("success" if reason == "" else "fail", reason)
         self.queue_depth = Gauge("mutt_ingest_queue_depth", "Current queue depth", registry=registry)
-        self.latency = Histogram(
+        self.latency = QuickHistogram(
             "mutt_ingest_latency_seconds",
             "First byte to reply, per request",
             buckets=SECONDS,

@@ -68,6 +68,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(psycopg.errors.UndefinedColumn, _no_schema)
     app.add_exception_handler(psycopg.errors.CheckViolation, _refused_by_database)
     app.add_exception_handler(psycopg.DataError, _refused_by_database)
+    app.add_exception_handler(psycopg.errors.ReadOnlySqlTransaction, _database_refuses)
+    app.add_exception_handler(psycopg.errors.InsufficientPrivilege, _database_refuses)
     app.add_exception_handler(RedisError, _redis_away)
     app.add_exception_handler(Exception, _failed)
 
@@ -105,6 +107,13 @@ async def _database_away(request: Request, error: Exception) -> Response:
     message = "PostgreSQL does not answer; see /health, and try again"
     if request.method not in SAFE_METHODS:
         message += ". Whether the change was made is not known: read the entry before you repeat it"
+    return refuse(request, 503, message, headers=RETRY_AFTER)
+
+
+async def _database_refuses(request: Request, error: Exception) -> Response:
+    log.error("PostgreSQL does not let this service do its work", error=str(error).strip())
+    words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    message = f"PostgreSQL lets nothing be done here ({words or error}): is DB_HOST the primary, and may DB_USER write?"
     return refuse(request, 503, message, headers=RETRY_AFTER)
 
 

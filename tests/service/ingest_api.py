@@ -82,6 +82,10 @@ class Wire:
         with closing(self._socket):
             self._reader.close()
 
+    def patience(self, seconds: float) -> None:
+        """Wait no longer than this for the other side."""
+        self._socket.settimeout(seconds)
+
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self._socket.sendall(data)

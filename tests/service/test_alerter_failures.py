@@ -1,5 +1,7 @@
 import hashlib
+import json
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +61,30 @@ def test_a_postgresql_that_hangs_is_one_that_is_away(
     trail.wait_length(ALERTS, 1)
     own_postgres.resume()
     assert len(trail.wait_rows(1)) == 1
+    trail.wait_length(keys.AUDIT_PENDING, 0)
+
+
+def test_a_postgresql_that_answers_but_takes_no_rows_holds_no_page_up_twice(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    alerter = start_service("alerter", ALERTER_DATABASE_GRACE="8")
+    trail.sql("REVOKE INSERT ON event_audit_log FROM CURRENT_USER")
+    trail.send(queue_entry("page 0")[1])
+    trail.wait_length(ALERTS, 1)
+    # It does what it can do: a query without rows.
+    # It answers what it is asked for, until it is asked to take rows.
+    wait_for(lambda: alerter.metric("mutt_loop_errors_total", loop="pending"), "a try of the rows that wait", 5)
+    begun = time.monotonic()
+    trail.send(queue_entry("page 1")[1])
+    trail.wait_length(ALERTS, 2)
+    assert time.monotonic() - begun < 3
+    document = json.loads(alerter.wait_health(503))
+    assert document["failing"] == ["audit"]
+    assert "permission denied" in document["problems"]["audit"]
+    trail.sql("GRANT INSERT ON event_audit_log TO CURRENT_USER")
+    assert len(trail.wait_rows(2)) == 2
+    alerter.wait_healthy()
     trail.wait_length(keys.AUDIT_PENDING, 0)
 
 
@@ -138,6 +164,24 @@ def test_a_lost_reply_of_redis_neither_loses_nor_doubles(
         between.lose_reply(marker)
         trail.send(*entries[index * 10 : index * 10 + 10])
         assert between.lost.wait(20)
+    check_exactly_once(trail, ids)
+
+
+def test_what_was_claimed_before_redis_failed_again_is_not_lost_from_sight(
+    trail: Trail, start_service: StartService, redis_url: str, proxy: Callable[[str], Proxy]
+) -> None:
+    trail.rule(match_string="page")
+    between = proxy(redis_url)
+    alerter = start_service("alerter", REDIS_PORT=str(between.port), **FAST)
+    trail.redis.set(DEAD, "no list")
+    between.lose_reply(b"BLMOVE")
+    wait_for(lambda: between._marker is None, "a blocking claim")
+    ids, entries = crowd(1)
+    trail.send(*entries)
+    assert between.lost.wait(10)
+    # What was adopted after the lost reply cannot be judged: the depths of the queues are not to be had.
+    alerter.wait_log("WRONGTYPE")
+    trail.redis.delete(DEAD)
     check_exactly_once(trail, ids)
 
 

@@ -62,7 +62,7 @@ async def write_all(database: Any, rows: list[bytes]) -> None:
 def row_of(*, event_id: UUID | None = None, moment: datetime = NOW, decision: bytes = LOG_ONLY, **fields: Any) -> bytes:
     envelope = {"v": 1, "event_id": str(event_id or uuid4()), "received_at": iso(NOW), "event_timestamp": iso(moment)}
     entry = {"_mutt": envelope, "message": "down", "hostname": "sw1", **fields}
-    return pack_row(decode_entry(json.dumps(entry).encode()), decision)
+    return pack_row(decode_entry(json.dumps(entry, separators=(",", ":")).encode()), decision)
 
 
 async def count(connection: Connection) -> int:

@@ -216,3 +216,38 @@ async def test_an_idle_circuit_closes_only_when_nothing_is_left_to_probe_with(re
     assert (await read(redis_client)).state is State.CLOSED
     assert await redis_client.get(keys.CIRCUIT_FAILURES) is None
     assert await idle() is Idle.WAIT
+
+
+async def test_a_redis_that_is_full_does_not_keep_the_circuit_from_learning(redis_client: Redis) -> None:
+    breaker = circuit(redis_client)
+    await redis_client.config_set("maxmemory", "1")
+    try:
+        assert (await breaker.report([(0, FAILED)] * SETTINGS.threshold)).state is State.OPEN
+        await redis_client.config_set("maxmemory", "0")
+        await open_time_passes(redis_client)
+        await redis_client.lpush(NAMES.alert_queue, b"an alert")
+        await redis_client.config_set("maxmemory", "1")
+        probe = await breaker.permission()
+        assert probe.is_probe
+        assert (await breaker.report([(probe.generation, WELL)])).state is State.CLOSED
+    finally:
+        await redis_client.config_set("maxmemory", "0")
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_the_circuit_open(redis_client: Redis) -> None:
+    breaker = await opened_circuit(redis_client)
+    seconds, _ = await redis_client.time()
+    await redis_client.set(keys.CIRCUIT_OPENED_AT, seconds + 3600)
+    assert not (await breaker.permission()).may_send
+    await open_time_passes(redis_client)
+    assert (await breaker.permission()).is_probe
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_an_idle_circuit_open(redis_client: Redis) -> None:
+    await opened_circuit(redis_client)
+    await redis_client.delete(NAMES.alert_queue)
+    seconds, _ = await redis_client.time()
+    await redis_client.set(keys.CIRCUIT_OPENED_AT, seconds + 3600)
+    assert await close_if_idle(redis_client, SETTINGS, NAMES) is Idle.WAIT
+    await open_time_passes(redis_client)
+    assert await close_if_idle(redis_client, SETTINGS, NAMES) is Idle.CLOSED

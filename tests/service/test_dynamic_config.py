@@ -99,3 +99,18 @@ async def test_after_a_lost_connection_everything_counts_as_changed(
     between.mend()
     await eventually(lambda: sorted(told) == ["hosts", "rules", "teams"], "all topics")
     await client.aclose()
+
+
+async def test_what_was_announced_before_the_first_subscription_counts_as_changed(
+    redis_url: str, proxy: Callable[[str], Proxy], running: Callable[[DynamicConfig], None]
+) -> None:
+    between = proxy(redis_url)
+    between.cut()
+    client = Redis.from_url(between.url)
+    config = DynamicConfig(client, enabled=False)
+    told: list[str] = []
+    config.on_change("rules", lambda: told.append("rules"))
+    running(config)
+    between.mend()
+    await eventually(lambda: told, "the rules")
+    await client.aclose()

@@ -1,6 +1,7 @@
 """The ingest route as HTTP: keys, framings, pipelines, slow and broken senders, and what a stop leaves behind."""
 
 import base64
+import contextlib
 import gzip
 import json
 import signal
@@ -246,6 +247,29 @@ def test_what_is_no_http_is_refused_without_harm(start_service: StartService) ->
         wire.send(both)
         assert wire.read()[0] == 400
     assert post(ingestor, event()).status_code == 200
+
+
+def test_a_sender_that_reads_no_reply_is_not_read_from_for_ever(start_service: StartService) -> None:
+    ingestor = start_service("ingestor")
+    unread = request(b"", key="wrong") * 100
+
+    with Wire(ingestor) as wire:
+        wire.patience(0.5)
+        with pytest.raises(TimeoutError):
+            wire.send(unread * (100_000_000 // len(unread)))
+    assert post(ingestor, event()).status_code == 200
+
+
+def test_a_head_that_does_not_end_is_refused(start_service: StartService) -> None:
+    ingestor = start_service("ingestor")
+
+    for endless in (b"x-more: " + b"y" * 1000 + b"\r\n", b"z" * 1000):
+        with Wire(ingestor) as wire:
+            wire.send(b"POST /api/v2/ingest HTTP/1.1\r\nx-first: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(300_000):
+                    wire.send(endless)
+                raise AssertionError("300 MB of headers were read")
 
 
 def test_a_large_batch_is_taken_whole(start_service: StartService, redis_url: str) -> None:

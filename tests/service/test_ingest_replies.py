@@ -333,13 +333,17 @@ def test_old_paths_work_and_say_that_they_are_deprecated(start_service: StartSer
         assert reply.headers["Deprecation"].startswith("@")
         assert "/api/v2/ingest" in reply.headers["Link"]
         assert post(ingestor, event(), path=path, key="wrong").headers["X-API-Deprecated"] == "true"
-    assert post(ingestor, event(), path="/api/v2/ingest?source=rsyslog").status_code == 200
+    for path in ("/api/v2/ingest?source=rsyslog", "/"):
+        reply = post(ingestor, event(), path=path)
+        assert reply.status_code == 200
+        assert "X-API-Deprecated" not in reply.headers
 
 
 def test_other_paths_and_methods_are_refused_in_the_same_shape(start_service: StartService) -> None:
     ingestor = start_service("ingestor")
 
-    refused(post(ingestor, event(), path="/api/v3/ingest"), 404)
+    for path in ("/api/v3/ingest", "/api/v2/ingest/"):
+        assert "POST /api/v2/ingest" in refused(post(ingestor, event(), path=path), 404)["message"]
     for path in ("/api/v2/ingest", "/ingest"):
         reply = requests.get(ingestor.url + path, timeout=5)
         refused(reply, 405)

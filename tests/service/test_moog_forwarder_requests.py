@@ -86,9 +86,9 @@ def test_the_saas_profile_is_sent_when_asked_for(stage: Stage, moogsoft: Moogsof
 def test_the_limit_is_shared_and_nothing_is_dropped(
     stage: Stage, moogsoft: Moogsoft, start_service: StartService
 ) -> None:
-    stage.send(*(f"alert {index}" for index in range(30)))
     limit = {"MOOG_RATE_LIMIT": "5", "MOOG_RATE_PERIOD": "0.5", "MOOG_CONCURRENCY": "4"}
     forwarders = [start_service("moog-forwarder", **to(moogsoft, **limit)) for _ in range(2)]
+    stage.send(*(f"alert {index}" for index in range(30)))
     moogsoft.wait_delivered(30)
     times = sorted(request.at for request in moogsoft.requests)
     assert times[-1] - times[0] >= 2.3

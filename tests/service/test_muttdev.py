@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import random
+import secrets
 import shlex
 import shutil
 import signal
@@ -28,6 +28,8 @@ from scripts.devtools.instance import Instance as Supervised
 from scripts.devtools.services import HOST, SERVICES, TREE
 from tests.harness.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(300)  # whole instances start and stop, on a machine that may be busy
+
 DOCUMENTED_PORTS = [
     *SERVER_PORTS.values(),
     *(port for service in SERVICES.values() for _, port in service.ports.values()),
@@ -38,15 +40,15 @@ def muttdev(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
     """Run a command of muttdev, its output captured: whoever inherits the pipes and keeps them hangs the test."""
     command = [sys.executable, "-m", "scripts.devtools", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=TREE, timeout=110, env={**os.environ, **environment}
+        command, capture_output=True, text=True, check=False, cwd=TREE, timeout=200, env={**os.environ, **environment}
     )
 
 
 def free_offset() -> int:
-    """Return a port offset at which every port is free."""
+    """Return a port offset at which every port is free, and none is one that outgoing connections are given."""
     return next(
         offset
-        for offset in iter(lambda: random.randrange(10_000, 50_000, 10), None)
+        for offset in iter(lambda: secrets.choice(range(9_000, 23_000, 20)), None)
         if all(running.is_free(port + offset) for port in DOCUMENTED_PORTS)
     )
 

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -299,22 +298,6 @@ async def test_a_wrong_type_is_refused_before_anything_is_written(redis_client: 
         await worker.settle(batch.lease, batch.entries, actions)
     assert await listed(redis_client, worker.processing) == [b"1"]
     assert await redis_client.exists(QUEUE) == 0
-
-
-async def test_a_settle_passes_when_redis_is_out_of_memory(redis_client: Redis, worker: Worker) -> None:
-    await fill(redis_client, b"1")
-    batch = await worker.claim(1)
-    assert batch is not None
-    actions = Actions()
-    actions.push(0, ALERTS, b"alert")
-    await redis_client.config_set("maxmemory", "1")
-    try:
-        with suppress(ResponseError):
-            await redis_client.lpush(QUEUE, b"2")
-        assert (await worker.settle(batch.lease, batch.entries, actions)).found == 1
-    finally:
-        await redis_client.config_set("maxmemory", "0")
-    assert await listed(redis_client, ALERTS) == [b"alert"]
 
 
 def group(pattern: str, entries: tuple[int, ...]) -> PatternGroup:

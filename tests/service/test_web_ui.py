@@ -236,6 +236,14 @@ def test_a_lock_that_nobody_releases_costs_a_request_and_not_the_service(api: Ap
     wait_for(lambda: api.get(f"/rules/{rule['id']}").status_code == 200, "the rule after the lock")
 
 
+def test_a_database_that_lets_nothing_be_written_is_a_503_with_its_own_words(api: Api, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("REVOKE INSERT ON config_audit_log FROM CURRENT_USER")
+    said = error_of(api.call("POST", "/rules", RULE), 503)["error"]
+    assert "permission denied for table config_audit_log" in said
+    assert api.get("/rules").json()["total"] == 0
+
+
 def test_it_starts_without_its_servers_and_is_well_once_they_come(
     own_redis: RedisServer, own_postgres: PostgresServer, own_database_url: str, start_service: StartService
 ) -> None:

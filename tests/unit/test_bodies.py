@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -86,9 +87,9 @@ def test_an_empty_body_is_refused(body: bytes) -> None:
         split(body)
 
 
-def test_too_many_records_are_refused_with_their_number() -> None:
+def test_too_many_records_are_refused_with_the_limit() -> None:
     for body in (b"[" + b",".join([A] * 101) + b"]", b"\n".join([A] * 101), A * 101):
-        with pytest.raises(RecordError, match="101 records") as caught:
+        with pytest.raises(RecordError, match="over 100 records") as caught:
             split(body)
         assert caught.value.reason == "too_large"
         assert caught.value.records == 101
@@ -156,4 +157,28 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_refused_before_it_fills_the
 def test_a_body_that_cannot_be_unpacked_is_refused_with_the_reason(body: bytes, coding: str, reason: str) -> None:
     with pytest.raises(RecordError, match=reason) as caught:
         inflate(body, coding, 1000)
+    assert caught.value.reason == "json"
+
+
+@pytest.mark.parametrize("body", [b"{}" * 1_000_000, b"{}\n" * 1_000_000, b"[" + b"{}" * 1_000_000 + b"]"])
+def test_records_past_the_limit_are_not_even_looked_at(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match="over 100 records") as caught:
+            split(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (caught.value.reason, caught.value.records) == ("too_large", 101)
+    assert most < 2 * len(body) + 1_000_000
+
+
+def test_an_object_over_more_lines_than_records_are_allowed_is_one_record() -> None:
+    body = json.dumps({"a": list(range(200))}, indent=1).encode()
+    assert split(body + b"\n" + body) == ([body, body], False)
+
+
+def test_a_body_of_many_compressed_members_is_refused_instead_of_copied_for_each() -> None:
+    with pytest.raises(RecordError, match="over 100 members") as caught:
+        inflate(gzip.compress(b"") * 101, "gzip", 1000)
     assert caught.value.reason == "json"

@@ -103,3 +103,18 @@ def test_what_no_audit_column_holds_is_kept_apart() -> None:
     extra = extra_fields(decode_entry(ENTRY).fields)
 
     assert extra == {"timestamp": "2026-11-24T22:09:59Z", "ratio": 1.1, "tags": []}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b" " + ENTRY,
+        ENTRY.replace(b'{"_mutt":{', b'{"_mutt": {', 1),
+        EVENT[:-1] + b',"_mutt":' + MUTT + b"}",
+        ENTRY[:-1] + b',"_mutt":' + MUTT.replace(b'"v":1', b'"v":2') + b"}",
+    ],
+)
+def test_what_cannot_be_taken_apart_by_its_bytes_is_not_readable(entry: bytes) -> None:
+    with pytest.raises(EntryError, match="not readable: an entry "):
+        decode_entry(entry)
+    assert decode_entry(ENTRY[:-1] + b',"nested":{"_mutt":"_mutt"}}').message == "down"

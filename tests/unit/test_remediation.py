@@ -13,6 +13,7 @@ from mutt.envelope import amend, failed
 from mutt.errors import EntryError
 from mutt.events import decided_entry
 from mutt.fields import iso
+from mutt.judge import undecodable
 from mutt.remediation import SCAN_MOST, Source, Step, Verdict, alerter_room, as_probe, judge, moog_room
 
 NOW = datetime(2026, 11, 24, 22, 10, tzinfo=UTC)
@@ -152,11 +153,19 @@ def test_what_is_due_stays_due(age: float, attempts: int, base: float) -> None:
 
 
 def test_a_probe_spends_no_attempt() -> None:
-    payload = as_probe(alert(dead(1, remediation_attempts=2)))
+    step, payload = as_probe(alert(dead(1, remediation_attempts=2)))
+    assert step is Step.REPLAY
     assert mutt_of(payload)["remediation_attempts"] == 2
     assert mutt_of(payload)["retry_count"] == 0
-    with pytest.raises(EntryError):
-        as_probe(b"garbage")
+
+
+def test_what_is_no_alert_is_given_up_instead_of_becoming_a_probe() -> None:
+    assert as_probe(b"garbage") == Verdict(Step.POISON, b"garbage")
+    letter = undecodable(b"garbage", EntryError("no entry"), EVENT_ID, NOW)
+    step, payload = as_probe(letter)
+    assert step is Step.POISON
+    assert mutt_of(payload)["kind"] == "moog"
+    assert json.loads(payload)["raw_base64"] == json.loads(letter)["raw_base64"]
 
 
 @pytest.mark.parametrize(

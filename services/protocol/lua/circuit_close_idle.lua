@@ -9,8 +9,14 @@ if state ~= 'OPEN' and state ~= 'HALF_OPEN' then
   return 'wait'
 end
 local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local opened = tonumber(redis.call('GET', KEYS[3]) or '')
-if state == 'OPEN' and (not opened or opened * 1000 + ARGV[1] > time[1] * 1000 + time[2] / 1000) then
+if state == 'OPEN' and (not opened or opened * 1000 > now) then
+  -- Opened by hand, or the timestamp was lost, or the clock was set back: its time begins now.
+  redis.call('SET', KEYS[3], string.format('%.3f', now / 1000))
+  return 'wait'
+end
+if state == 'OPEN' and opened * 1000 + ARGV[1] > now then
   return 'wait'
 end
 if redis.call('EXISTS', KEYS[5]) == 1 or redis.call('LLEN', KEYS[6]) > 0 or redis.call('ZCARD', KEYS[7]) > 0 then
@@ -19,7 +25,7 @@ end
 if redis.call('LLEN', KEYS[8]) > 0 then
   return 'empty'
 end
-redis.call('SET', KEYS[1], 'CLOSED')
 redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('SET', KEYS[1], 'CLOSED')
 redis.call('INCR', KEYS[4])
 return 'closed'

@@ -14,15 +14,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if state == 'OPEN' then
   local opened = tonumber(redis.call('GET', KEYS[3]) or '')
-  if not opened then
-    -- Opened by hand, or the timestamp was lost: its time begins now.
+  if not opened or opened * 1000 > now then
+    -- Opened by hand, or the timestamp was lost, or the clock was set back: its time begins now.
     opened = now / 1000
     redis.call('SET', KEYS[3], string.format('%.3f', opened))
   end
   local left = opened * 1000 + open_ms - now
   if left > 0 then
-    -- No longer than the open time, whatever a clock that was set back says.
-    return {'OPEN', generation, 0, math.ceil(math.min(left, open_ms))}
+    return {'OPEN', generation, 0, math.ceil(left)}
   end
 end
 
@@ -38,6 +37,7 @@ local waiting = redis.call('LLEN', KEYS[6])
 if waiting == 0 then
   return {state, generation, 0, 0}
 end
+redis.call('DEL', KEYS[5]) -- first what frees memory: a Redis that is full lets the script write then
 redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[2])
 redis.call('SET', KEYS[1], 'HALF_OPEN')
 return {'HALF_OPEN', redis.call('INCR', KEYS[4]), 1, 0}

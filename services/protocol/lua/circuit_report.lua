@@ -26,6 +26,9 @@ local function close()
   generation = redis.call('INCR', KEYS[4])
 end
 
+-- Changes nothing, but a Redis that is full lets a script go on writing whose first write takes no memory: the results
+-- have to be told before any alert can be settled.
+redis.call('PERSIST', KEYS[1])
 for index = 2, #ARGV, 2 do
   if tonumber(ARGV[index]) == generation then
     local result = ARGV[index + 1]

@@ -55,7 +55,12 @@ for i = #tail, 1, -1 do
 end
 
 if #taken > 0 then
-  redis.call('LPUSH', KEYS[2], unpack(taken))
+  local kind = redis.call('TYPE', KEYS[2]).ok
+  if kind ~= 'list' and kind ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. kind .. ', not a list')
+  end
+  -- Out of the queue first: a Redis that is full refuses a script whose first write takes memory, and would stay full.
   redis.call('LTRIM', KEYS[3], 0, -(#taken + 1))
+  redis.call('LPUSH', KEYS[2], unpack(taken))
 end
 return {1, recoveries, depths, taken}

@@ -21,8 +21,13 @@ for _, member in ipairs(due) do
   entries[#entries + 1] = entry
 end
 if #entries > 0 then
-  redis.call('LPUSH', KEYS[2], unpack(entries))
+  local kind = redis.call('TYPE', KEYS[2]).ok
+  if kind ~= 'list' and kind ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. kind .. ', not a list')
+  end
+  -- Out of the set first: a Redis that is full refuses a script whose first write takes memory, and would stay full.
   redis.call('ZREM', KEYS[3], unpack(members))
+  redis.call('LPUSH', KEYS[2], unpack(entries))
 end
 local following = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 if not following[2] then
