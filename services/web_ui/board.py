@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from mutt.verdict import Facts, Level, Trouble, judge
 from services.logging_utils import get_logger
-from services.web_ui import board_queries, board_redis
+from services.web_ui import board_queries, board_redis, unmatched_patterns
 from services.web_ui.board_queries import DatabaseBoard
 from services.web_ui.board_redis import RedisBoard
 from services.web_ui.context import Context
@@ -36,6 +36,7 @@ class Board:
     postgres_silent: datetime | None = None
     levels: tuple[ServiceLevel, ...] = ()
     window_hours: int = 24
+    near: int | None = None  # patterns of unmatched events that are near their threshold
     trouble: Trouble | None = None
     secrets_problem: str | None = None
 
@@ -86,7 +87,7 @@ class Watcher:
         self._levels = levels
         self._lock = asyncio.Lock()
         self._board = Board()
-        self._looked = {"redis": 0.0, "database": 0.0, "levels": 0.0}
+        self._looked = {"redis": 0.0, "database": 0.0, "levels": 0.0, "near": 0.0}
         self._in_trouble: str | None = None
 
     async def board(self) -> Board:
@@ -98,6 +99,7 @@ class Watcher:
                     ("redis", REDIS_SECONDS, self._look_at_redis),
                     ("database", DATABASE_SECONDS if not self._board.postgres_silent else 4.0, self._look_at_database),
                     ("levels", LEVELS_SECONDS, self._look_at_levels),
+                    ("near", LEVELS_SECONDS, self._look_at_patterns),
                 )
                 if self._is_due(name, seconds)
             ]
@@ -143,6 +145,15 @@ class Watcher:
             self._looked["levels"] = 0.0
         else:
             self._board = replace(self._board, levels=tuple(levels), window_hours=hours)
+
+    async def _look_at_patterns(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found, _ = await unmatched_patterns.listed(self._parts)
+        except (RedisError, OSError, TimeoutError):
+            self._board = replace(self._board, near=None)
+        else:
+            self._board = replace(self._board, near=sum(each.state == "near" for each in found))
 
     def _remember_trouble(self) -> None:
         """Keep what the last trouble was, once it is over."""

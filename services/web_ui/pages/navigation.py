@@ -59,6 +59,8 @@ def counts(board: Board) -> dict[str, Count]:
         found["/rules"] = Count(words.count(board.database.rules))
     if board.redis is None or board.redis_silent is not None:
         return found | {"/dead-letters": Count("?"), "/unhandled": Count("?")}
+    if board.near:
+        found["/unhandled"] = Count(f"{words.count(board.near)} near")
     if board.redis.dead:
         found["/dead-letters"] = Count(words.count(board.redis.dead), "warn")
     return found
