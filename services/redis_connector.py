@@ -23,28 +23,34 @@ log = get_logger(__name__)
 
 
 class RotatingPassword(CredentialProvider):
-    """CURRENT until Redis refuses it, then NEXT, then what a fresh read of the secrets brings."""
+    """CURRENT until Redis refuses it, then NEXT, then what a fresh read of the secrets brings; shared by a pool."""
 
     def __init__(self, secrets: SecretSource) -> None:
         self._secrets = secrets
-        self._use_next = False
+        self._adopted: str | None = None
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return what a new connection authenticates with: a password alone, hence the default user."""
-        first, second = "REDIS_PASS_CURRENT", "REDIS_PASS_NEXT"
-        if self._use_next:
-            first, second = second, first
-        password = self._secrets.get(first) or self._secrets.get(second)
-        return (password or "",)
+        known = self._known()
+        return (self._adopted if self._adopted in known else known[0],)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         """Do the same: nothing here waits."""
         return self.get_credentials()
 
-    async def refused(self) -> None:
-        """Note that Redis refused the password: the next connection tries the other one, freshly read."""
-        self._use_next = not self._use_next and self._secrets.get("REDIS_PASS_NEXT") is not None
-        await self._secrets.refresh()
+    async def turn(self, refused: set[str]) -> bool:
+        """Turn to a password that is not among those that one attempt saw refused; False when there is none."""
+        if self.get_credentials()[0] not in refused:
+            return True  # another connection has turned already
+        if not set(self._known()) - refused:
+            await self._secrets.refresh()
+        left = [password for password in self._known() if password not in refused]
+        self._adopted = left[0] if left else None
+        return bool(left)
+
+    def _known(self) -> list[str]:
+        both = (self._secrets.get("REDIS_PASS_CURRENT"), self._secrets.get("REDIS_PASS_NEXT"))
+        return [password for password in both if password] or [""]
 
 
 def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds: float = 0) -> Redis:
@@ -87,19 +93,22 @@ class _Rotating(Connection):
             await self.disconnect(nowait=True)
             raise RedisConnectionError(str(error)) from error
 
-    async def on_connect_check_health(self, check_health: bool = True) -> None:
-        try:
-            await super().on_connect_check_health(check_health=check_health)
-        except AuthenticationError:
-            provider = self.credential_provider
-            if not isinstance(provider, RotatingPassword):
-                raise
-            await provider.refused()
-            raise
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        provider, refused = self.credential_provider, set[str]()
+        while True:
+            if isinstance(provider, RotatingPassword):
+                refused.add(provider.get_credentials()[0])
+            try:
+                await super().connect_check_health(check_health, retry_socket_connect)
+            except AuthenticationError:
+                if not isinstance(provider, RotatingPassword) or not await provider.turn(refused):
+                    raise
+            else:
+                return
 
 
 class RotatingConnection(_Rotating):
-    """A connection that tells the passwords' holder when Redis refused one."""
+    """A connection that tries every password that may hold before it fails."""
 
 
 class RotatingTlsConnection(_Rotating, SSLConnection):

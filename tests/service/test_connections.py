@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -29,8 +30,19 @@ async def test_the_next_password_is_tried_when_the_current_one_is_refused(redis_
     right = environment["REDIS_PASS_CURRENT"]
     secrets = EnvironmentSecrets({"REDIS_PASS_CURRENT": "old", "REDIS_PASS_NEXT": right})
     client = redis_connector.connect(settings, secrets)
+    assert all(await asyncio.gather(*(client.ping() for _ in range(8))))
+    await client.aclose()
+
+
+async def test_no_password_that_holds_is_an_error_and_a_fresh_one_is_found(redis_url: str, tmp_path: Path) -> None:
+    settings, environment = redis_settings(redis_url)
+    held = tmp_path / "password"
+    held.write_text("old")
+    secrets = EnvironmentSecrets({"REDIS_PASS_CURRENT_FILE": str(held), "REDIS_PASS_NEXT": "older"})
+    client = redis_connector.connect(settings, secrets)
     with pytest.raises(AuthenticationError):
         await client.ping()
+    held.write_text(environment["REDIS_PASS_CURRENT"])
     assert await client.ping()
     await client.aclose()
 

@@ -53,7 +53,9 @@ Asked = Annotated[Import, Query()]
 router = APIRouter(prefix="/api/v2", tags=["files"])
 
 
-@router.get("/rules/export", response_class=Response, responses={200: {"content": {"application/yaml": {}}}})
+@router.get(
+    "/rules/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"application/yaml": {}}}}
+)
 async def export_rules(parts: Parts, _caller: Viewer) -> Response:
     """Return all rules as a YAML document that the import takes."""
     async with parts.database() as queries:
@@ -77,13 +79,15 @@ async def import_rules(request: Request, parts: Parts, caller: Editor, asked: As
     return shown_plan(await apply_rules(parts, document, change, asked.seal, replace=asked.replaces), applied=True)
 
 
-@router.get("/dev-hosts/export", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get(
+    "/dev-hosts/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"text/csv": {}}}}
+)
 async def export_hosts(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002  (its name in the query)
     """Return all development hosts as a file that the import takes."""
     return await export_of(parts, HOST_KIND, format)
 
 
-@router.get("/teams/export", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get("/teams/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"text/csv": {}}}})
 async def export_teams(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002
     """Return all hosts with teams as a file that the import takes."""
     return await export_of(parts, TEAM_KIND, format)
