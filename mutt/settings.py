@@ -145,6 +145,9 @@ class CommonSettings:
 class IngestorSettings(CommonSettings):
     """The ingestor's own variables."""
 
+    pod_name: str | None = var(
+        "POD_NAME", None, "Name of this instance; empty means {host}-{port}", pattern=POD_NAME_PATTERN
+    )
     port: int = var("SERVER_PORT_INGESTOR", 8080, "HTTP listen port", low=PORT_LOW, high=PORT_HIGH)
     max_ingest_queue_size: int = var(
         "MAX_INGEST_QUEUE_SIZE", 1_000_000, "Queue cap for backpressure", low=1, high=1_000_000_000

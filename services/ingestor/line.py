@@ -1,16 +1,21 @@
 """One connection to Redis for one caller: scripts with many arguments, and WAIT on the connection that wrote."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from mutt.settings import RedisSettings
 from services.protocol.script import Script
+
+_pack_fast: Callable[[tuple[Any, ...]], bytes] | None
+try:
+    from hiredis import pack_command as _pack_fast
+except ImportError:
+    _pack_fast = None
 
 IDLE_SECONDS = 0.5  # after which the connection is looked at before it is used: Redis may have been restarted
 WAIT_SHARE = 0.8  # of the timeout of a reply: what WAIT may use of it
@@ -47,10 +52,10 @@ class Line:
         self, command: str, script: str | bytes, names: Sequence[str], arguments: Sequence[Any]
     ) -> list[Any]:
         replicas = self._settings.wait_replicas
-        packed = [_pack(command, script, len(names), *names, *arguments)]
-        if replicas:
-            packed.append(_pack("WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000)))
         connection = await self._ready()
+        packed = [_pack(connection, command, script, len(names), *names, *arguments)]
+        if replicas:
+            packed.append(_pack(connection, "WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000)))
         try:
             replies = await self._converse(connection, packed)
         except BaseException:
@@ -86,7 +91,9 @@ class Line:
         return replies
 
 
-def _pack(*arguments: Any) -> bytes:
-    # hiredis packs a thousand arguments in the time that the client's own loop takes for a few.
-    packed: bytes = hiredis.pack_command(arguments)
-    return packed
+def _pack(connection: AbstractConnection, *arguments: Any) -> bytes:
+    # hiredis packs a thousand arguments in the time that the client's own loop takes for a few; it is not there on a
+    # processor that its wheel does not know.
+    if _pack_fast is None:
+        return b"".join(connection.pack_command(*arguments))
+    return _pack_fast(arguments)
