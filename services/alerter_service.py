@@ -7,8 +7,8 @@ signals.hold_hangup()  # before the imports below, which take a while
 # ruff: noqa: E402
 import asyncio
 import secrets as random_source
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -88,14 +88,16 @@ async def main(process: AlerterProcess) -> None:
         start("partitions", keep_partitions(pool))
         start("hangup", _reload_on_hangup(process, caches))
         start("caches", _keep_caches(caches, config))
-        start("janitor", repeat(process, "janitor", _sweeping(janitor), idle=worker.lane.interval))
+        start("janitor", repeat(process, "janitor", janitor.sweep_once, idle=worker.lane.interval))
         start("probe", repeat(process, "probe", audit.probe, idle=0))
         pending = PendingAudit(side, pool, audit)
         start("pending", repeat(process, "pending", pending.drain_once, idle=PENDING_IDLE_SECONDS))
         settling = start("settle", batches.settle_until_closed())
         log.info("ready", pod=worker.lease.pod)
 
-        await repeat(process, "claim", batches.claim_once, idle=0, recover=_recovering(worker, janitor), vital=True)
+        await repeat(
+            process, "claim", batches.claim_once, idle=0, recover=partial(janitor.reconnected, worker), vital=True
+        )
         log.info("stopping: settling what is in flight", grace_seconds=settings.shutdown_grace)
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.shutdown_grace):
@@ -116,23 +118,6 @@ async def _reload_on_hangup(process: AlerterProcess, caches: Caches) -> None:
 async def _keep_caches(caches: Caches, config: DynamicConfig) -> None:
     while True:
         await caches.keep_fresh(config.integer("cache_reload_interval"))
-
-
-def _sweeping(janitor: Janitor) -> Callable[[], Awaitable[bool]]:
-    async def sweep() -> bool:
-        await janitor.sweep()
-        return False
-
-    return sweep
-
-
-def _recovering(worker: Worker, janitor: Janitor) -> Callable[[], Awaitable[None]]:
-    async def recover() -> None:
-        worker.doubt()
-        janitor.redis_was_away()
-        await worker.beat()
-
-    return recover
 
 
 def _random_name() -> str:

@@ -7,8 +7,8 @@ signals.hold_hangup()  # before the imports below, which take a while
 # ruff: noqa: E402
 import asyncio
 import secrets as random_source
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -95,11 +95,13 @@ async def _forward(
     start("depths", _sampler(process, worker).run())
     start("circuit", breaker.watch())
     start("slo", repeat(process, "slo", slo.flush, idle=SLO_SECONDS))
-    start("janitor", repeat(process, "janitor", _sweeping(janitor), idle=worker.lane.interval))
+    start("janitor", repeat(process, "janitor", janitor.sweep_once, idle=worker.lane.interval))
     settling = start("settle", settler.run())
     start("send", repeat(process, "send", sender.dispatch_once, idle=0))
     claim = Intake(desk, worker).claim_once
-    claiming = start("claim", repeat(process, "claim", claim, idle=0, recover=_recovering(worker, janitor), vital=True))
+    claiming = start(
+        "claim", repeat(process, "claim", claim, idle=0, recover=partial(janitor.reconnected, worker), vital=True)
+    )
     log.info("ready", pod=worker.lease.pod, mode=settings.batch_mode, profile=settings.profile)
 
     await process.stopping.wait()
@@ -130,23 +132,6 @@ def _sampler(process: ForwarderProcess, worker: Worker) -> DepthSampler:
 
 async def _depth(process: ForwarderProcess) -> int:
     return sum((await measure(process.redis, [process.settings.names.alert_queue, keys.RETRY_MOOG])).values())
-
-
-def _sweeping(janitor: Janitor) -> Callable[[], Awaitable[bool]]:
-    async def sweep() -> bool:
-        await janitor.sweep()
-        return False
-
-    return sweep
-
-
-def _recovering(worker: Worker, janitor: Janitor) -> Callable[[], Awaitable[None]]:
-    async def recover() -> None:
-        worker.doubt()
-        janitor.redis_was_away()
-        await worker.beat()
-
-    return recover
 
 
 if __name__ == "__main__":

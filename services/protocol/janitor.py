@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from services.logging_utils import get_logger
 from services.protocol.lane import Lane
 from services.protocol.recovery import recover_all
+from services.protocol.worker import Worker
 from services.runtime.instruments import CommonInstruments
 
 log = get_logger(__name__)
@@ -25,6 +26,17 @@ class Janitor:
     def redis_was_away(self) -> None:
         """Start the embargo anew: heartbeats may have expired only because nobody could refresh them."""
         self._trusted_since = time.monotonic() + self._lane.timeout
+
+    async def reconnected(self, worker: Worker) -> None:
+        """Set a worker right after an error of Redis: it doubts what it holds, and is careful with others' lists."""
+        worker.doubt()
+        self.redis_was_away()
+        await worker.beat()
+
+    async def sweep_once(self) -> bool:
+        """Sweep, as the body of a loop that pauses after each pass."""
+        await self.sweep()
+        return False
 
     async def sweep(self) -> int:
         """Hand back the lists whose heartbeat is absent; returns the number of entries moved."""
