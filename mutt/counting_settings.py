@@ -7,7 +7,7 @@ from mutt.variables import var
 
 @dataclass(frozen=True, slots=True)
 class CountingSettings:
-    """The alerter's variables that the web UI needs to tell how far a pattern is; set them alike."""
+    """How unmatched events are counted; to be set alike."""
 
     unhandled_threshold: int = var("UNHANDLED_THRESHOLD", 100, "Events before meta-alert", low=1, high=1_000_000_000)
     unhandled_expiry_seconds: int = var(

@@ -15,6 +15,7 @@ INGESTOR_HEARTBEAT_PREFIX = "mutt:heartbeat:ingestor"
 INGESTOR_TIMEOUT = 30  # seconds
 
 UNHANDLED_INFO_PREFIX = "mutt:unhandled-info"
+UNHANDLED_HOURS_PREFIX = "mutt:unhandled-hours"
 UNHANDLED_PATTERNS = "mutt:unhandled-patterns"
 
 CIRCUIT_STATE = "mutt:circuit:moog:state"

@@ -204,18 +204,8 @@ class AlerterSettings(CommonSettings):
     cache_reload_interval: int = var(
         "CACHE_RELOAD_INTERVAL", 300, "Cache refresh interval (seconds)", low=1, high=86_400
     )
-    unhandled_threshold: int = var("UNHANDLED_THRESHOLD", 100, "Events before meta-alert", low=1, high=1_000_000_000)
-    unhandled_expiry_seconds: int = var(
-        "UNHANDLED_EXPIRY_SECONDS", 86_400, "Counter expiry (seconds)", low=1, high=31_536_000
-    )
+    counting: CountingSettings = field(default_factory=CountingSettings)
     unhandled_default_team: str = var("UNHANDLED_DEFAULT_TEAM", "NETO", "Default team for unhandled")
-    unhandled_max_patterns: int = var(
-        "UNHANDLED_MAX_PATTERNS",
-        10_000,
-        "Patterns counted apart; past it they count as `overflow`",
-        low=1,
-        high=1_000_000,
-    )
     host_match_short: bool = var(
         "HOST_MATCH_SHORT", False, "Look a host up by its short name when the full one is not listed"
     )

@@ -1,6 +1,7 @@
 """Patterns of unmatched events on their way to the threshold, told from what their counters hold."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -13,6 +14,8 @@ SHORTEST = 60.0  # seconds that a pattern has to be counted before it has a rate
 _MASK = re.compile(r"<(uuid|mac|ip|if|num|str)>")
 MASKS = {"if": "ifname"}
 LITERAL_LEAST = 3
+HOURS = 24
+TREND_HOURS, TREND = 3, 1.5  # full hours compared with as many before, and by what factor they have to differ
 
 
 class Part(NamedTuple):
@@ -20,6 +23,13 @@ class Part(NamedTuple):
 
     text: str
     masked: bool
+
+
+class Trend(NamedTuple):
+    """Rising, falling or steady, and events an hour by the last full hours."""
+
+    word: str
+    per_hour: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,27 @@ def unmatched(
     soon = count >= threshold * NEAR or on_course
     state = "alert_sent" if count >= threshold else "near" if soon else "counting"
     return Unmatched(pattern, count, threshold, template, sample, first, expires_at, crossing, per_hour, state)
+
+
+def by_hour(counts: Mapping[int, int], hour: int) -> list[int]:
+    """Return a day's counts up to the hour `hour` (since 1970), oldest first, of counts by such hours."""
+    return [counts.get(hour - back, 0) for back in reversed(range(HOURS))]
+
+
+def trend(hours: Sequence[int]) -> Trend | None:
+    """Return where counts by hour (oldest first, the last hour under way) go; None where nothing tells."""
+    full = hours[:-1]
+    begun = next((place for place, count in enumerate(full) if count), len(full))
+    late, early = sum(full[-TREND_HOURS:]), sum(full[-2 * TREND_HOURS : -TREND_HOURS])
+    if begun == len(full) or not late + early:
+        return None
+    word = "rising" if late > early * TREND else "falling" if early > late * TREND else "steady"
+    return Trend(word, late / min(TREND_HOURS, len(full) - begun))
+
+
+def quiet_hours(hours: Sequence[int]) -> int:
+    """Return how many hours ago the last hour with an event was, 0 for the one under way."""
+    return next((back for back, count in enumerate(reversed(hours)) if count), len(hours))
 
 
 def order(item: Unmatched) -> tuple[int, float, str]:

@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
 from mutt import dynamic_keys, settings
+from mutt.counting_settings import CountingSettings
 from mutt.variables import Variable
 from scripts.devtools.api_reference import reference
 from scripts.devtools.services import SERVICES as PROCESSES
@@ -33,7 +34,7 @@ TITLES = {
 }
 SHARED = (
     settings.LogSettings, settings.TracingSettings, settings.RedisSettings, settings.VaultSettings,
-    settings.QueueNames, settings.DatabaseSettings, settings.CircuitSettings,
+    settings.QueueNames, settings.DatabaseSettings, settings.CircuitSettings, CountingSettings,
 )  # fmt: skip
 CONFIGURATION = """\
 Settings come from environment variables, read once at start. An impossible value is refused then, with the variable,

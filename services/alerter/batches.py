@@ -174,11 +174,11 @@ class Batches:
         return actions
 
     def _limits(self) -> PatternLimits:
-        settings = self._settings
+        counting = self._settings.counting
         return PatternLimits(
-            threshold=settings.unhandled_threshold,
-            expiry=settings.unhandled_expiry_seconds,
-            cap=settings.unhandled_max_patterns,
+            threshold=counting.unhandled_threshold,
+            expiry=counting.unhandled_expiry_seconds,
+            cap=counting.unhandled_max_patterns,
             overflow_key=f"{self._names.unhandled}:overflow",
             alert_queue=self._names.alert_queue,
         )
@@ -188,10 +188,11 @@ class Batches:
         pattern = judged.decision.pattern
         if pattern is None:
             raise ValueError("only unmatched events are grouped by pattern")
-        meta = meta_alert(judged, self._settings.unhandled_threshold, datetime.now(UTC), os.urandom(10))
+        meta = meta_alert(judged, self._settings.counting.unhandled_threshold, datetime.now(UTC), os.urandom(10))
         return PatternGroup(
             counter_key=f"{self._names.unhandled}:{pattern.hash}",
             info_key=f"{keys.UNHANDLED_INFO_PREFIX}:{pattern.hash}",
+            hours_key=f"{keys.UNHANDLED_HOURS_PREFIX}:{pattern.hash}",
             template=pattern.template,
             sample=judged.event.message[:1024],
             meta=meta,

@@ -16,6 +16,7 @@ class PatternGroup:
 
     counter_key: str
     info_key: str
+    hours_key: str
     template: str
     sample: str
     meta: bytes
@@ -73,7 +74,7 @@ class Actions:
             args += (self.limits.threshold, self.limits.expiry, self.limits.cap)
             alert_queue, pending = place(self.limits.alert_queue), place(keys.AUDIT_PENDING)
             for group in self.groups:
-                args += (place(group.counter_key), place(group.info_key), alert_queue, pending)
+                args += (place(group.counter_key), place(group.info_key), place(group.hours_key), alert_queue, pending)
                 args += (group.template, group.sample, group.meta)
                 args += (len(group.entries), *(entry + 1 for entry in group.entries))
         return names, args

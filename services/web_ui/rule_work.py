@@ -127,15 +127,20 @@ async def from_unhandled(parts: Context, pattern: str) -> dict[str, Any]:
     return {
         "template": template,
         "sample": sample,
-        "fields": {
-            "name": template[:120],
-            "match_string": literal_of(template),
-            "match_type": str(MatchType.CONTAINS),
-            "priority": 500,
-            "prod_handling": "Ticket_only",
-            "dev_handling": "Log_only",
-            "team_assignment": parts.settings.judging.unhandled_default_team,
-        },
+        "fields": fields_from_template(parts, template),
+    }
+
+
+def fields_from_template(parts: Context, template: str) -> dict[str, Any]:
+    """Return the fields of a rule that would catch a pattern, to start from."""
+    return {
+        "name": template[:120],
+        "match_string": literal_of(template),
+        "match_type": str(MatchType.CONTAINS),
+        "priority": 500,
+        "prod_handling": "Ticket_only",
+        "dev_handling": "Log_only",
+        "team_assignment": parts.settings.judging.unhandled_default_team,
     }
 
 

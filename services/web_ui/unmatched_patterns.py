@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from psycopg_pool import PoolTimeout
 from mutt import keys
 from mutt.patterns import pattern_of
 from mutt.rules import Handling
-from mutt.unmatched import Unmatched, longest_literal, order, unmatched
+from mutt.unmatched import Unmatched, by_hour, longest_literal, order, unmatched
 from services.web_ui.audit_queries import AuditQueries, contains
 from services.web_ui.context import Context
 
@@ -58,6 +59,23 @@ async def listed(parts: Context) -> tuple[list[Unmatched], int]:
     overflow = int(await parts.redis.get(f"{prefix}overflow") or 0)
     parts.instruments.redis_scan.observe(time.perf_counter() - started)
     return sorted(found, key=order), overflow
+
+
+async def hours_of(parts: Context, patterns: Sequence[Unmatched], now: datetime) -> dict[str, list[int]]:
+    """Return each pattern's counts of the last 24 hours, oldest first; none of those that are not counted by hour.
+
+    Raises RedisError.
+    """
+    async with parts.redis.pipeline(transaction=False) as pipeline:
+        for item in patterns:
+            pipeline.hgetall(f"{keys.UNHANDLED_HOURS_PREFIX}:{item.pattern}")
+        found = await pipeline.execute()
+    hour = int(now.timestamp()) // 3600
+    return {
+        item.pattern: by_hour({int(field): int(count) for field, count in counts.items()}, hour)
+        for item, counts in zip(patterns, found, strict=True)
+        if counts
+    }
 
 
 async def hosts_of(parts: Context, item: Unmatched) -> tuple[list[tuple[str, int]], bool] | None:

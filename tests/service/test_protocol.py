@@ -302,7 +302,9 @@ async def test_a_wrong_type_is_refused_before_anything_is_written(redis_client: 
 
 def group(pattern: str, entries: tuple[int, ...]) -> PatternGroup:
     counter, info = f"mutt:unhandled:{pattern}", f"mutt:unhandled-info:{pattern}"
-    return PatternGroup(counter, info, "link <num>", "link 7", b"meta " + pattern.encode(), entries)
+    return PatternGroup(
+        counter, info, f"mutt:unhandled-hours:{pattern}", "link <num>", "link 7", b"meta " + pattern.encode(), entries
+    )
 
 
 def pattern_actions(*groups: PatternGroup, cap: int = 10) -> Actions:
@@ -335,6 +337,21 @@ async def test_a_repeated_settle_counts_no_pattern_twice(redis_client: Redis, wo
     for _ in range(3):
         await worker.settle(batch.lease, batch.entries, pattern_actions(group("p", (0, 1))))
     assert await redis_client.get("mutt:unhandled:p") == b"2"
+    assert sum(map(int, await redis_client.hvals("mutt:unhandled-hours:p"))) == 2
+
+
+async def test_a_pattern_is_counted_by_hour_for_a_day(redis_client: Redis, worker: Worker) -> None:
+    hour = int((await redis_client.time())[0]) // 3600
+    hours = "mutt:unhandled-hours:p"
+    await redis_client.hset(hours, mapping={str(hour - back): 7 for back in (1, 22, 26, 900)})
+    await settle_patterns(redis_client, worker, 3, pattern_actions(group("p", (0, 1)), group("p", (2,))))
+    left = {int(field) - hour: int(count) for field, count in (await redis_client.hgetall(hours)).items()}
+    # The hour may turn while this runs: then what is counted belongs to the next.
+    assert sum(count for place, count in left.items() if place >= 0) == 3
+    assert {place: count for place, count in left.items() if place < 0} == {-1: 7, -22: 7}
+    assert 0 < await redis_client.ttl(hours) <= 60
+    await settle_patterns(redis_client, worker, 2, pattern_actions(group("p", (0,)), group("q", (1,)), cap=1))
+    assert not await redis_client.exists("mutt:unhandled-hours:q")
 
 
 async def test_patterns_past_the_cap_count_as_overflow(redis_client: Redis, worker: Worker) -> None:

@@ -75,6 +75,31 @@ def test_what_an_alerter_counts_is_what_is_shown(api: Api, trail: Trail, start_s
     assert patterns is not None
     assert [(each["template"], each["count"]) for each in patterns] == [("lamp <num> is blue", 7)]
     assert patterns[0]["first_seen"] is not None
+    browser = Browser(api.service)
+    browser.open("/sign-in")
+    browser.submit("/sign-in", {"key": WEBUI_API_KEY})
+    page = browser.open(f"/unhandled?open={pattern_of('lamp 1 is blue').hash}")
+    row = page.partition('<svg class="day"')[2].partition("</svg>")[0]
+    assert 'aria-label="7 in 24 h by hour' in row
+    assert row.count("<rect") == 24
+    hours = re.findall(r'<td class="num">(\d+)</td></tr>', page.partition("Show its hours as table")[2])
+    assert (len(hours), sum(map(int, hours))) == (24, 7)
+    assert "The rule it would start from" in page
+
+
+def test_the_course_of_a_day_is_shown_and_what_was_counted_before_is_no_zero(api: Api, cache: Redis) -> None:
+    count(cache, "counted by an older alerter 1", 40)
+    rising = count(cache, "fan 7 removed", 30, age=20 * 3600)
+    hour = int(time.time()) // 3600
+    for back in range(1, 4):
+        cache.hset(f"{keys.UNHANDLED_HOURS_PREFIX}:{rising}", str(hour - back), 10 - back)
+    browser = Browser(api.service)
+    browser.open("/sign-in")
+    browser.submit("/sign-in", {"key": WEBUI_API_KEY})
+    page = browser.open("/unhandled")
+    assert page.count('<td class="wide-only hours">') == 2
+    assert "no data" in page
+    assert "rising, 8 an hour" in page
 
 
 def test_the_open_row_names_the_hosts(api: Api, trail: Trail, start_service: StartService) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from mutt.patterns import template
-from mutt.unmatched import Unmatched, longest_literal, order, parts, unmatched
+from mutt.unmatched import Unmatched, by_hour, longest_literal, order, parts, quiet_hours, trend, unmatched
 
 NOW = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -20,6 +20,26 @@ def test_the_crossing_is_expected_at_the_pace_so_far() -> None:
     assert (found.per_hour, found.crossing_at) == (10, NOW + timedelta(hours=2))
     assert counted(10, hours=23).crossing_at is None
     assert counted(3, hours=0.001).per_hour is None
+
+
+def test_a_day_of_hours_ends_with_the_one_under_way() -> None:
+    hours = by_hour({1000: 3, 998: 2, 977: 1, 900: 8}, 1000)
+    assert (len(hours), hours[0], hours[-3:]) == (24, 1, [2, 0, 3])
+    assert quiet_hours(hours) == 0
+    assert quiet_hours(by_hour({998: 2}, 1000)) == 2
+    assert quiet_hours([0] * 24) == 24
+
+
+def test_a_trend_is_told_by_full_hours() -> None:
+    def told(*last: int) -> tuple[str, float] | None:
+        return trend([0] * (24 - len(last)) + list(last))
+
+    assert told(2, 2, 2, 4, 4, 4, 99) == ("rising", 4)
+    assert told(6, 6, 6, 2, 2, 2, 99) == ("falling", 2)
+    assert told(3, 3, 3, 3, 3, 3, 0) == ("steady", 3)
+    assert told(12, 0) == ("rising", 12)  # begun in the hour before this one
+    assert told(12) is None
+    assert trend([5, *[0] * 23]) is None
 
 
 def test_near_is_what_someone_should_look_at() -> None:

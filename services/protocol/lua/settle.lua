@@ -7,8 +7,8 @@
 -- then: number of pushes, and for each: entry index (from 1), key index, 'L' (LPUSH) | 'R' (RPUSH) | delay in ms (ZADD,
 --       due on Redis's clock), payload
 -- then: number of pattern groups; when > 0: threshold, expiry (s), cap, and for each group: key index of its counter, of
---       its sample hash, of the alert queue, of the pending audit, template, sample, meta-alert (pushed to both), number k
---       of entries, k entry indices
+--       its sample hash, of its hash by hour, of the alert queue, of the pending audit, template, sample, meta-alert
+--       (pushed to both), number k of entries, k entry indices
 -- Returns {status, found, meta-alerts pushed, {indices not found}}: status 0 when the heartbeat holds another token.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {0, 0, 0, {}}
@@ -42,9 +42,10 @@ end
 for _ = 1, groups do
   wanted[KEYS[tonumber(ARGV[at])]] = 'string'
   wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
-  wanted[KEYS[tonumber(ARGV[at + 2])]] = 'list'
+  wanted[KEYS[tonumber(ARGV[at + 2])]] = 'hash'
   wanted[KEYS[tonumber(ARGV[at + 3])]] = 'list'
-  at = at + 8 + tonumber(ARGV[at + 7])
+  wanted[KEYS[tonumber(ARGV[at + 4])]] = 'list'
+  at = at + 9 + tonumber(ARGV[at + 8])
 end
 for key, kind in pairs(wanted) do
   local found = redis.call('TYPE', key).ok
@@ -117,9 +118,23 @@ end
 at = groups_at
 local threshold, expiry, cap = tonumber(take()), tonumber(take()), tonumber(take())
 local metas = 0
+
+-- A field for each hour since 1970, 24 at most; it outlives its counter by no more than one lifetime.
+local function count_hour(key, hits)
+  local hour = math.floor(now_ms() / 3600000)
+  if redis.call('HINCRBY', key, string.format('%d', hour), hits) == hits then
+    for _, each in ipairs(redis.call('HKEYS', key)) do
+      if (tonumber(each) or 0) <= hour - 24 then
+        redis.call('HDEL', key, each)
+      end
+    end
+  end
+  redis.call('EXPIRE', key, math.min(expiry, 86400))
+end
+
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now_ms())
 for _ = 1, groups do
-  local counter, info = KEYS[tonumber(take())], KEYS[tonumber(take())]
+  local counter, info, hours = KEYS[tonumber(take())], KEYS[tonumber(take())], KEYS[tonumber(take())]
   local alert_queue, pending = KEYS[tonumber(take())], KEYS[tonumber(take())]
   local template, sample, meta = take(), take(), take()
   local hits = 0
@@ -136,6 +151,7 @@ for _ = 1, groups do
       end
     else
       local reached = redis.call('INCRBY', counter, hits)
+      count_hour(hours, hits)
       if fresh then
         redis.call('EXPIRE', counter, expiry)
         redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + expiry * 1000), counter)

@@ -1,6 +1,6 @@
 """/unhandled: what no rule matches, and the way from a pattern to a rule."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from mutt.patterns import pattern_of
 from mutt.unmatched import Unmatched, longest_literal, parts
-from services.web_ui.pages.frame import PageViewer, parts_of, render
-from services.web_ui.unmatched_patterns import hosts_of, listed
+from services.web_ui.pages import hour_bars
+from services.web_ui.pages.frame import PageViewer, parts_of, render, zone_of
+from services.web_ui.rule_work import fields_from_template
+from services.web_ui.unmatched_patterns import hosts_of, hours_of, listed
 
 SIZE = 100
 VIEWS = {"": "All", "near": "Near", "alert_sent": "Alert sent"}
@@ -36,10 +38,18 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
         filled = {name: value for name, value in given.items() if value}
         return "/unhandled" + (f"?{urlencode(filled)}" if filled else "")
 
-    opened = next((each for each in wanted[start : start + SIZE] if each.pattern == query.get("open")), None)
+    shown = wanted[start : start + SIZE]
+    opened = next((each for each in shown if each.pattern == query.get("open")), None)
+    now, zone = datetime.now(UTC), zone_of(request)
+    hours = await hours_of(context_parts, shown, now)
     context: dict[str, Any] = {
         "hosts": None if opened is None else await hosts_of(context_parts, opened),
-        "patterns": wanted[start : start + SIZE],
+        "patterns": shown,
+        "rule": None if opened is None or not opened.template else fields_from_template(context_parts, opened.template),
+        "hours": hours,
+        "bars": hour_bars.bars,
+        "bars_name": lambda counts: hour_bars.name_of(counts, zone, now),
+        "by_hour": lambda counts: hour_bars.table(counts, now),
         "total": len(patterns),
         "wanted": len(wanted),
         "views": [(name, words, _count(patterns, name), address(view=name)) for name, words in VIEWS.items()],
@@ -52,7 +62,7 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
         "parts_of": parts,
         "search_of": _search_of,
         "sample_parts": _sample_parts,
-        "pace": _pace,
+        "pace": lambda item: hour_bars.pace(item, hours.get(item.pattern), zone, now),
         "address": address,
         "newer": address(page=str(page - 1)) if page > 1 else None,
         "older": address(page=str(page + 1)) if len(wanted) > start + SIZE else None,
@@ -80,14 +90,3 @@ def _search_of(item: Unmatched) -> str | None:
 def _sample_parts(item: Unmatched) -> bool:
     """Tell whether the sample still belongs to the pattern, as after an update of how patterns are made."""
     return item.sample is not None and pattern_of(item.sample).template == item.template
-
-
-def _pace(item: Unmatched, now: datetime) -> str:
-    """Return how fast the pattern comes, in words."""
-    if item.per_hour is None:
-        return "new, no pace yet"
-    if item.per_hour >= 60:  # noqa: PLR2004
-        return f"{item.per_hour / 60:,.0f} a minute"
-    if item.per_hour >= 1:
-        return f"{item.per_hour:,.0f} an hour"
-    return f"{item.per_hour * 24:,.1f} a day" if item.first_seen and now else "rare"
