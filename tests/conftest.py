@@ -26,6 +26,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 import redis
 import redis.asyncio
@@ -40,6 +41,14 @@ from tests.harness.servers import Databases
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 NOBODY_LISTENS = f"http://{HOST}:9/events"
+
+# How long an example takes is the machine's affair: neither a deadline nor slow data is a fault.
+hypothesis.settings.register_profile(
+    "mutt",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("mutt")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,8 @@
 """
 
 import contextlib
+import fcntl
+import functools
 import importlib.util
 import os
 import secrets
@@ -15,10 +17,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import psycopg
@@ -54,14 +58,34 @@ def installed(package: str, pattern: str, option: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nothing listens on now, and that this process has not been given before."""
+    """Return a port of the loopback that nothing listens on now, and that no process of this user has been given."""
     while True:
         port = secrets.choice(CHOSEN_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
-            if port not in _given_ports:
-                _given_ports.add(port)
+            if reserve_port(port):
                 return port
+
+
+def reserve_port(port: int) -> bool:
+    """Keep a port from every other caller of this user until this process ends; False when another has it.
+
+    Until a server listens on its port, and while one that was killed is down, nothing else would.
+    """
+    if port in _given_ports:
+        return False
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given_ports.add(port)
+    return True
+
+
+@functools.cache
+def _reservations() -> BinaryIO:
+    """Open the file of which a byte is locked for each port; it stays open, since closing it would free them all."""
+    return (Path(tempfile.gettempdir()) / f"mutt-ports-{os.geteuid()}").open("ab")
 
 
 # ---------------------------------------------------------------- Redis

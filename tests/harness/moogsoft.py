@@ -58,5 +58,5 @@ class MoogStandIn:
     def behave(self, **how: object) -> None:
         """Let it misbehave: slow=2, status=503, retry_after=1, hang=True, refuse=True, times=3; nothing = well."""
         request = urllib.request.Request(f"{self.url}/behave", json.dumps(how).encode(), method="POST")  # noqa: S310
-        with DIRECT.open(request, timeout=5):
+        with DIRECT.open(request, timeout=20):
             pass

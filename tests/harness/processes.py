@@ -1,5 +1,6 @@
 """A service as the process of a test: started by the path of its entry file, on free ports."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST, SERVICES, Service, port_environment
 from tests.harness.waiting import wait_for
 
-START_TIMEOUT = 20.0  # seconds
+START_TIMEOUT = 60.0  # seconds; five services that start at once on two busy cores take a third of it
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the user has no part in this
 STOP_TIMEOUT = 25.0  # seconds; longer than the services' own grace period
 
@@ -123,7 +124,15 @@ class ServiceProcess:
 
     def metric(self, name: str, **labels: str) -> float | None:
         """Return the value of one sample of its metrics (`mutt_x_total`, `mutt_y_count`, …), None if absent."""
-        for family in text_string_to_metric_families(fetch(self.metrics_url)[1]):
+        page: list[str] = []
+
+        def scrape() -> bool:
+            status, body = fetch(self.metrics_url)
+            page[:] = [body]
+            return status == 200
+
+        wait_for(scrape, f"the metrics of {self.service.name}")
+        for family in text_string_to_metric_families(page[0]):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return float(sample.value)
@@ -161,7 +170,7 @@ class ServiceProcess:
             self.kill()
 
 
-def fetch(url: str, timeout: float = 3.0) -> tuple[int, str]:
+def fetch(url: str, timeout: float = 10.0) -> tuple[int, str]:
     """GET `url` and return status and body; status 0 when nothing answers."""
     try:
         with DIRECT.open(url, timeout=timeout) as reply:
@@ -169,7 +178,7 @@ def fetch(url: str, timeout: float = 3.0) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return 0, str(error)
 
 

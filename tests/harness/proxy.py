@@ -14,7 +14,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from scripts.devtools.embedded import HOST
+from scripts.devtools.embedded import HOST, free_port
 
 CHUNK = 1 << 16
 RESET = struct.pack("ii", 1, 0)  # linger 0: close() sends RST
@@ -46,7 +46,8 @@ class Proxy:
         self._marker: bytes | None = None
         self._listener: socket.socket | None = None
         self.lost = threading.Event()
-        self.port = 0
+        # Not one of the system's choice: while the proxy is cut, an outgoing connection might be given it.
+        self.port = free_port()
         self._listen()
         self.url = url.replace(f":{self._target}/", f":{self.port}/")
 
@@ -87,7 +88,6 @@ class Proxy:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, self.port))
         listener.listen(128)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
@@ -104,6 +104,9 @@ class Proxy:
                 continue
             pair = _Pair(client, server)
             self._pairs.add(pair)
+            if listener is not self._listener:  # cut meanwhile
+                self._forget(pair)
+                continue
             threading.Thread(target=self._requests, args=(pair,), daemon=True).start()
             threading.Thread(target=self._replies, args=(pair,), daemon=True).start()
 

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 PAUSE = 0.02  # seconds between two looks
+PATIENCE = 45.0  # seconds; what comes costs no more for it, and a busy machine may need most of it
 
 
-def wait_for(look: Callable[[], Value], what: str, timeout: float = 15.0) -> Value:
+def wait_for(look: Callable[[], Value], what: str, timeout: float = PATIENCE) -> Value:
     """Call `look` until it returns something true and return that; after `timeout` fail, naming `what`."""
     deadline = time.monotonic() + timeout
     while not (value := look()):
@@ -23,7 +24,7 @@ def wait_for(look: Callable[[], Value], what: str, timeout: float = 15.0) -> Val
 async def eventually(
     look: Callable[[], Awaitable[Value] | Value],
     what: str,
-    timeout: float = 15.0,  # noqa: ASYNC109  # the error has to name what was awaited
+    timeout: float = PATIENCE,  # noqa: ASYNC109  # the error has to name what was awaited
 ) -> Value:
     """Do what `wait_for` does without blocking the event loop; `look` may be async."""
     deadline = time.monotonic() + timeout

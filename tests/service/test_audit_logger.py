@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege
@@ -33,9 +33,6 @@ from tests.harness.waiting import eventually
 Connection = AsyncConnection[Any]
 NOW = datetime.now(UTC)
 LOG_ONLY = pack_decision("Log_only", "NETO", 7, 2, "prod")
-ON_ONE_CONNECTION = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100
-)
 CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 TEXT = st.text(CHARACTERS)
 NUMBERS = st.integers() | st.floats(-1e15, 1e15)  # jsonb keeps decimal digits, which are a float's value only so far
@@ -76,7 +73,7 @@ async def messages(connection: Connection) -> list[str]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-@ON_ONE_CONNECTION
+@settings(max_examples=100)
 @given(
     fields=st.fixed_dictionaries(
         {

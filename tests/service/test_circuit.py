@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -98,7 +98,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(steps=st.lists(STEPS, max_size=40))
 async def test_the_scripts_and_the_model_tell_the_same_story(redis_client: Redis, steps: Sequence[tuple]) -> None:  # type: ignore[type-arg]
     await redis_client.delete(*_all_keys())

@@ -77,17 +77,17 @@ def test_the_stand_in_counts_alerts_and_misbehaves_on_request(moog_stand_in: Moo
     moog_stand_in.behave(refuse=True)
     assert post(moog_stand_in.events_url, first) == 0
     moog_stand_in.behave(hang=True)
-    assert post(moog_stand_in.events_url, first) == 0
+    assert post(moog_stand_in.events_url, first, patience=0.5) == 0
     moog_stand_in.behave(reset=True)
     moog_stand_in.kill()
     moog_stand_in.start()
     assert [alert["external_id"] for alert in moog_stand_in.alerts()] == ["a", "a", "b", "a"]
 
 
-def post(url: str, alert: Mapping[str, object]) -> int:
+def post(url: str, alert: Mapping[str, object], patience: float = 30) -> int:
     try:
         headers = {"Authorization": f"Bearer {MOOG_API_KEY}"}
-        return requests.post(url, json=alert, headers=headers, timeout=0.5).status_code
+        return requests.post(url, json=alert, headers=headers, timeout=patience).status_code
     except requests.RequestException:
         return 0
 

@@ -22,7 +22,7 @@ import redis
 import requests
 
 from scripts.devtools import cli, running
-from scripts.devtools.embedded import PostgresServer, RedisServer
+from scripts.devtools.embedded import PostgresServer, RedisServer, reserve_port
 from scripts.devtools.instance import NAMES, SERVER_PORTS
 from scripts.devtools.instance import Instance as Supervised
 from scripts.devtools.services import HOST, SERVICES, TREE
@@ -49,7 +49,7 @@ def free_offset() -> int:
     return next(
         offset
         for offset in iter(lambda: secrets.choice(range(9_000, 23_000, 20)), None)
-        if all(running.is_free(port + offset) for port in DOCUMENTED_PORTS)
+        if all(running.is_free(port + offset) and reserve_port(port + offset) for port in DOCUMENTED_PORTS)
     )
 
 
@@ -84,12 +84,11 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 def test_status_tells_every_service_and_is_0_when_all_are_healthy(instance: Instance) -> None:
-    done = instance.run("status", "--json")
-    services = json.loads(done.stdout)["services"]
+    wait_for(lambda: instance.run("status").returncode == 0, "all healthy")
+    services = instance.status()
     assert set(services) == set(NAMES)
     assert {service["state"] for service in services.values()} == {"healthy"}
     assert all(psutil.pid_exists(service["pid"]) and service["ports"] for service in services.values())
-    assert done.returncode == 0
 
 
 def test_env_gives_addresses_and_keys_that_work(instance: Instance) -> None:
@@ -101,9 +100,9 @@ def test_env_gives_addresses_and_keys_that_work(instance: Instance) -> None:
     with redis.Redis.from_url(values["REDIS_URL"]) as client:
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
     answers = (
-        requests.get(f"{values['INGEST_URL']}/health", timeout=5),
-        requests.get(f"{values['WEBUI_URL']}/api/v2/rules", headers={"X-API-KEY": values["WEBUI_API_KEY"]}, timeout=5),
-        requests.get(f"{values['MOOG_URL']}/stats", timeout=5),
+        requests.get(f"{values['INGEST_URL']}/health", timeout=30),
+        requests.get(f"{values['WEBUI_URL']}/api/v2/rules", headers={"X-API-KEY": values["WEBUI_API_KEY"]}, timeout=30),
+        requests.get(f"{values['MOOG_URL']}/stats", timeout=30),
     )
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
@@ -120,7 +119,7 @@ def test_send_reports_what_came_of_its_events(instance: Instance) -> None:
 def test_a_killed_service_is_back_and_counted(instance: Instance) -> None:
     before = instance.status()["ingestor"]
     os.kill(before["pid"], signal.SIGKILL)
-    wait_for(lambda: instance.status()["ingestor"]["pid"] not in {None, before["pid"]}, "a new ingestor", 5)
+    wait_for(lambda: instance.status()["ingestor"]["pid"] not in {None, before["pid"]}, "a new ingestor")
     wait_for(lambda: instance.run("status").returncode == 0, "all healthy again")
     assert instance.status()["ingestor"]["restarts"] == before["restarts"] + 1
 
@@ -182,7 +181,7 @@ def test_nothing_outlives_the_instance(instance: Instance, how: str) -> None:
         assert instance.run("down").returncode == 0
     else:
         os.kill(json.loads((instance.folder / "state.json").read_text())["supervisor"]["pid"], signal.SIGKILL)
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), "no service is left", 30)
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), "no service is left")
     wait_for(lambda: not any(child.is_running() for child in children), "no child of theirs is left")
     document = instance.run("status", "--json")
     assert document.returncode == 3
@@ -321,13 +320,14 @@ def test_servers_given_by_url_are_used_and_left_running(
     up = other.run("up", "--detach", "--no-samples", "--port-offset", str(free_offset()), *urls)
     try:
         assert up.returncode == 0, up.stderr
+        wait_for(lambda: other.run("status").returncode == 0, "all healthy")
         services = other.status()
         assert [services[name]["pid"] for name in ("redis", "postgres")] == [None, None]
         assert {service["state"] for service in services.values()} == {"healthy"}
         values = other.environment()
         assert (values["REDIS_URL"], values["DATABASE_URL"]) == (own_redis.url, own_database_url)
         own_redis.kill()
-        assert other.run("status").returncode == 3
+        wait_for(lambda: other.run("status").returncode == 3, "the death of Redis in the status")
     finally:
         other.run("down")
     with psycopg.connect(own_database_url) as connection:

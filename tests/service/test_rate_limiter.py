@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -32,7 +32,7 @@ class Window:
         return granted, max(1, -(-(leaving + period_us - now) // 1000))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 6), st.integers(1, 8)), min_size=1, max_size=40),
     period=st.sampled_from([0.0004, 0.002, 0.01, 60.0]),
