@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 import psycopg
@@ -83,9 +82,9 @@ def reserve_port(port: int) -> bool:
 
 
 @functools.cache
-def _reservations() -> BinaryIO:
+def _reservations() -> int:
     """Open the file of which a byte is locked for each port; it stays open, since closing it would free them all."""
-    return (Path(tempfile.gettempdir()) / f"mutt-ports-{os.geteuid()}").open("ab")
+    return os.open(Path(tempfile.gettempdir()) / f"mutt-ports-{os.geteuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 # ---------------------------------------------------------------- Redis

@@ -47,7 +47,8 @@ async def test_every_grant_is_the_models(
         grant = await holders[holder].acquire(wanted, limit=limit, period=period)
         expected = model.expect(wanted, limit, round(period * 1_000_000), grant.at_us)
         assert (grant.tokens, grant.wait_ms) == expected
-        assert await redis_client.zcard(KEY) == len(model.taken)
+        # The key lives for a second longer than its period, which a busy machine may let pass.
+        assert await redis_client.zcard(KEY) == len(model.taken) or not await redis_client.exists(KEY)
 
 
 async def test_two_holders_share_one_limit(redis_client: Redis) -> None:
@@ -60,19 +61,19 @@ async def test_two_holders_share_one_limit(redis_client: Redis) -> None:
 
 async def test_the_wait_is_long_enough_and_no_longer(redis_client: Redis) -> None:
     limiter = RateLimiter(redis_client, KEY, "a")
-    first = await limiter.acquire(2, limit=2, period=0.1)
-    refused = await limiter.acquire(1, limit=2, period=0.1)
-    assert refused.tokens == 0
-    assert 1 <= refused.wait_ms <= 100
-    again = refused
-    while again.tokens == 0:
-        again = await limiter.acquire(1, limit=2, period=0.1)
-    assert 100_000 <= again.at_us - first.at_us < 1_000_000
+    first = await limiter.acquire(2, limit=2, period=2.0)
+    free = first.at_us + 2_000_000
+    grant = await limiter.acquire(1, limit=2, period=2.0)
+    assert grant.tokens == 0
+    while grant.tokens == 0:
+        assert free <= grant.at_us + grant.wait_ms * 1000 < free + 1000
+        grant = await limiter.acquire(1, limit=2, period=2.0)
+    assert grant.at_us >= free
 
 
 async def test_the_key_goes_with_the_last_token(redis_client: Redis) -> None:
-    await RateLimiter(redis_client, KEY, "a").acquire(3, limit=50, period=1.0)
-    assert 0 < await redis_client.pttl(KEY) <= 2000
+    await RateLimiter(redis_client, KEY, "a").acquire(3, limit=50, period=60.0)
+    assert 0 < await redis_client.pttl(KEY) <= 61_000
     assert await redis_client.type(KEY) == b"zset"
 
 
