@@ -28,6 +28,8 @@ CONFIG_PREFIX = "mutt:config"
 CONFIG_UPDATES = "mutt:config:updates"
 
 METRICS_CACHE_PREFIX = "mutt:metrics:cache"
+FIGURES_PREFIX = "mutt:metrics:instance"
+MOOG_ANSWER = "mutt:metrics:moog-answer"
 
 
 def per_pod(prefix: str, pod: str) -> str:
@@ -63,6 +65,11 @@ def metrics_day(at: datetime) -> str:
 def slo(component: str, outcome: str, at: datetime) -> str:
     """Return the hourly counter of a component's good (`ok`) or bad (`fail`) events (kept 32 d)."""
     return f"mutt:slo:{component}:{outcome}:{at:%Y-%m-%dT%H}"
+
+
+def figures(service: str, name: str) -> str:
+    """Return what an instance of a service reports of its own work."""
+    return f"{FIGURES_PREFIX}:{service}:{name}"
 
 
 METRICS_MINUTE_TTL = 2 * 3600

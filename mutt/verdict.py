@@ -33,13 +33,14 @@ class Verdict(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """An instance of a service: its heartbeat's age and lifetime, and how many entries it holds."""
+    """An instance of a service: its heartbeat's age and lifetime, how many entries it holds, the age of the oldest."""
 
     service: str
     name: str
     age: float
     timeout: float
     held: int | None = None
+    lag: float | None = None
 
     @property
     def is_late(self) -> bool:

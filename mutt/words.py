@@ -27,6 +27,15 @@ def age(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def duration(seconds: float) -> str:
+    """Return how long something took: `0.4 ms`, `11 ms`, `1.3 s`; what no bucket bounds is `over 30 s`."""
+    if seconds == float("inf"):
+        return "over 30 s"
+    if seconds >= 1:
+        return age(seconds)
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"  # noqa: PLR2004
+
+
 def rate(per_second: float | None) -> tuple[str, str]:
     """Return a rate's figure and unit: events a second, or a minute below one in ten seconds."""
     if per_second is None:

@@ -27,6 +27,7 @@ from services.protocol.lane import alerter_lane
 from services.protocol.worker import Worker
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler
+from services.runtime.figures import Figures
 from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import background, persist, repeat
 from services.runtime.ops_server import serve_ops
@@ -77,6 +78,16 @@ async def main(process: AlerterProcess) -> None:
             },
         )
 
+        figures = Figures(
+            process.redis,
+            "alerter",
+            lambda: worker.lease.pod,
+            done=instruments.events,
+            latency=instruments.latency,
+            host=settings.bind_host,
+            port=settings.health_port,
+        )
+
         await process.wait_for_redis()
         if not await persist(process, "start", worker.start):
             return
@@ -85,6 +96,7 @@ async def main(process: AlerterProcess) -> None:
         start("wake", worker.wake_at(process.stopping))
         start("config", config.run())
         start("depths", sampler.run())
+        start("figures", figures.run())
         start("partitions", keep_partitions(pool))
         start("hangup", _reload_on_hangup(process, caches))
         start("caches", _keep_caches(caches, config))
@@ -105,6 +117,7 @@ async def main(process: AlerterProcess) -> None:
                 await settling
         with suppress(RedisError, OSError):
             await worker.finish()
+            await figures.leave()
 
 
 async def _reload_on_hangup(process: AlerterProcess, caches: Caches) -> None:

@@ -23,6 +23,7 @@ from services.ingestor.watch import Watch
 from services.logging_utils import get_logger
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler
+from services.runtime.figures import Figures
 from services.runtime.http_server import serve
 from services.runtime.instruments import IngestorInstruments
 from services.runtime.loop import background
@@ -49,6 +50,15 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     door = Door(process, keys, clock, commit, outcomes)
     watch = Watch(process, clock, keys, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
+    figures = Figures(
+        process.redis,
+        "ingestor",
+        lambda: watch.name,
+        done=instruments.requests.labels("success", ""),
+        latency=instruments.latency,
+        host=settings.bind_host,
+        port=settings.port,
+    )
     server = serve(
         make_app(health, instruments.registry),
         settings.bind_host,
@@ -70,6 +80,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
                 commit.is_open = True
                 health.problems.pop("start")
                 start("config", config.run())
+                start("figures", figures.run())
                 log.info("ready", port=settings.port, queue=queue)
             await process.stopping.wait()
             log.info("stopping: answering what is in flight", grace_seconds=settings.shutdown_grace)
@@ -79,6 +90,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         with suppress(RedisError, OSError):
             await outcomes.flush(process.redis)
             await watch.leave()
+            await figures.leave()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from services.protocol.worker import Worker
 from services.rate_limiter import RateLimiter
 from services.runtime.app import run
 from services.runtime.depths import DepthSampler, measure
+from services.runtime.figures import Figures
 from services.runtime.instruments import MoogForwarderInstruments
 from services.runtime.loop import Start, background, end, persist, repeat
 from services.runtime.ops_server import serve_ops
@@ -90,9 +91,11 @@ async def _forward(
     limiter = RateLimiter(redis, settings.names.rate_limit, holder)
     sender = Sender(desk, webhook=webhook, limiter=limiter, deliveries=deliveries, slo=slo)
     janitor = Janitor(worker.lane, redis, process.instruments)
+    figures = _figures(process, worker)
 
     start("config", config.run())
     start("depths", _sampler(process, worker).run())
+    start("figures", figures.run())
     start("circuit", breaker.watch())
     start("slo", repeat(process, "slo", slo.flush, idle=SLO_SECONDS))
     start("janitor", repeat(process, "janitor", janitor.sweep_once, idle=worker.lane.interval))
@@ -115,6 +118,7 @@ async def _forward(
     with suppress(RedisError, OSError):
         await slo.flush()
         await worker.finish()
+        await figures.leave()
 
 
 def _sampler(process: ForwarderProcess, worker: Worker) -> DepthSampler:
@@ -127,6 +131,19 @@ def _sampler(process: ForwarderProcess, worker: Worker) -> DepthSampler:
             instruments.retry_depth: lambda: (keys.RETRY_MOOG,),
             instruments.processing_depth: lambda: (worker.processing,),
         },
+    )
+
+
+def _figures(process: ForwarderProcess, worker: Worker) -> Figures:
+    settings, instruments = process.settings, process.instruments
+    return Figures(
+        process.redis,
+        "moog-forwarder",
+        lambda: worker.lease.pod,
+        done=instruments.alerts.labels("success"),
+        latency=instruments.latency,
+        host=settings.bind_host,
+        port=settings.health_port,
     )
 
 

@@ -39,8 +39,8 @@ class Watch:
         self._clock = clock
         self._keys = keys
         self._outcomes = outcomes
-        name = process.settings.pod_name or f"{socket.gethostname()}-{process.settings.port}"
-        self._heartbeat = redis_keys.per_pod(redis_keys.INGESTOR_HEARTBEAT_PREFIX, name)
+        self.name = process.settings.pod_name or f"{socket.gethostname()}-{process.settings.port}"
+        self._heartbeat = redis_keys.per_pod(redis_keys.INGESTOR_HEARTBEAT_PREFIX, self.name)
         self._beaten = float("-inf")
 
     async def run(self) -> None:

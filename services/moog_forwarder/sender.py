@@ -182,7 +182,7 @@ class Sender:
         outcome = answer.outcome
         self._instruments.requests.labels("success" if outcome.is_success else "fail", outcome.reason).inc()
         self._instruments.latency.observe(answer.seconds)
-        self._slo.count(success=outcome.is_success)
+        self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)
         return answer
 
     async def _wait_for_turn(self, item: Item) -> bool:

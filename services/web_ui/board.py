@@ -39,6 +39,7 @@ class Board:
     near: int | None = None  # patterns of unmatched events that are near their threshold
     trouble: Trouble | None = None
     secrets_problem: str | None = None
+    rate_period: float = 1  # seconds of the limiter's window
 
     def facts(self) -> Facts:
         """Return what the verdict is made of."""
@@ -86,7 +87,7 @@ class Watcher:
         self._parts = parts
         self._levels = levels
         self._lock = asyncio.Lock()
-        self._board = Board()
+        self._board = Board(rate_period=parts.settings.beating.rate_period)
         self._looked = {"redis": 0.0, "database": 0.0, "levels": 0.0, "near": 0.0}
         self._in_trouble: str | None = None
 

@@ -1,9 +1,10 @@
 """What Redis knows of the whole of MUTT, in three round trips: queues, counters, circuit, limiter, heartbeats."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,6 +12,7 @@ from mutt import keys
 from mutt.dynamic_keys import ALL
 from mutt.envelope import Envelope, split_entry
 from mutt.errors import EntryError
+from mutt.figures import MoogAnswer, Report
 from mutt.verdict import Worker
 from services.web_ui.context import Context
 from services.web_ui.stored_config import StoredConfig
@@ -25,7 +27,11 @@ SETTINGS = (
     "moog_rate_limit",
 )
 
+Record = TypeVar("Record")
+
 _envelope = msgspec.json.Decoder(Envelope)
+_report = msgspec.json.Decoder(Report)
+_answer = msgspec.json.Decoder(MoogAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,17 @@ class RedisBoard:
     limiter_free: int
     settings: dict[str, Any]
     workers: tuple[Worker, ...]
+    reports: dict[tuple[str, str], Report] = field(default_factory=dict)
+    answer: MoogAnswer | None = None
+
+    def of(self, service: str) -> list[Report]:
+        """Return what the living instances of a service report of their work."""
+        return [report for (name, _), report in self.reports.items() if name == service]
+
+    @property
+    def answered_at(self) -> datetime | None:
+        """Return when Moogsoft answered last, None where it never did."""
+        return _moment(self.answer.at) if self.answer is not None else None
 
     @property
     def dead(self) -> int:
@@ -99,10 +116,12 @@ async def look(parts: Context) -> RedisBoard:
         pipe.zcount(names.rate_limit, f"({since:.0f}", "+inf")
         pipe.mget([keys.CIRCUIT_STATE, keys.CIRCUIT_FAILURES, keys.CIRCUIT_OPENED_AT])
         pipe.mget(_counters(at))
+        pipe.get(keys.MOOG_ANSWER)
         answers: list[Any] = await pipe.execute()
     depths = {name: int(answers[index * 2]) for index, name in enumerate(lists)}
     entries = {name: _opened(answers[index * 2 + 1]) for index, name in enumerate(lists)}
-    retries, used, circuit, counts = answers[len(lists) * 2 :]
+    retries, used, circuit, counts, answer = answers[len(lists) * 2 :]
+    workers, reports = await _workers(parts, at)
     numbers = [int(value or 0) for value in counts]
     limit = int(settings["moog_rate_limit"])
     return RedisBoard(
@@ -116,7 +135,9 @@ async def look(parts: Context) -> RedisBoard:
         circuit=_circuit(circuit),
         limiter_free=max(0, limit - int(used)),
         settings=settings,
-        workers=await _workers(parts),
+        workers=workers,
+        reports=reports,
+        answer=_read(_answer, answer),
     )
 
 
@@ -133,8 +154,44 @@ def _counters(at: datetime) -> list[str]:
     ]
 
 
-async def _workers(parts: Context) -> tuple[Worker, ...]:
-    """Return every instance that beats, by service and name."""
+class _Instance(NamedTuple):
+    service: str
+    pod: str
+    heartbeat: str
+    timeout: float
+    processing: str | None
+
+
+async def _workers(parts: Context, at: datetime) -> tuple[tuple[Worker, ...], dict[tuple[str, str], Report]]:
+    """Return every instance that beats, by service and name, and what these report."""
+    found = await _beating(parts)
+    async with parts.redis.pipeline(transaction=False) as pipe:
+        for each in found:
+            held = keys.per_pod(each.processing, each.pod) if each.processing else ""
+            pipe.pttl(each.heartbeat)
+            pipe.llen(held)
+            pipe.lindex(held, -1)
+            pipe.get(keys.figures(each.service, each.pod))
+        pipe.pttl(keys.REMEDIATION_LEASE)
+        pipe.get(keys.REMEDIATION_LEASE)
+        *answers, lease, holder = await pipe.execute()
+    workers: list[Worker] = []
+    reports: dict[tuple[str, str], Report] = {}
+    for each, (left, held, oldest, told) in zip(found, _fours(answers), strict=True):
+        if left <= 0:
+            continue
+        age = each.timeout - left / 1000
+        lag = _lag(oldest, at)
+        workers.append(Worker(each.service, each.pod, age, each.timeout, held if each.processing else None, lag))
+        if (report := _read(_report, told)) is not None:
+            reports[each.service, each.pod] = report
+    if holder is not None and lease > 0:
+        name, timeout = holder.decode("utf-8", "replace").rpartition(":")[0], parts.settings.beating.remediation_timeout
+        workers.append(Worker("remediation", name or "remediation", timeout - lease / 1000, timeout))
+    return tuple(workers), reports
+
+
+async def _beating(parts: Context) -> list[_Instance]:
     names, beating = parts.settings.names, parts.settings.beating
     services: list[tuple[str, str, float, str | None]] = [
         ("ingestor", keys.INGESTOR_HEARTBEAT_PREFIX, keys.INGESTOR_TIMEOUT, None),
@@ -142,32 +199,32 @@ async def _workers(parts: Context) -> tuple[Worker, ...]:
         ("moog-forwarder", names.moog_heartbeat, beating.moog_timeout, names.moog_processing),
     ]
     started = time.perf_counter()
-    found: list[tuple[str, str, str, float, str | None]] = []
+    found: list[_Instance] = []
     for service, prefix, timeout, processing in services:
         async for key in parts.redis.scan_iter(match=f"{prefix}:*", count=SCANNED):
-            pod = key.decode("utf-8", "replace").removeprefix(f"{prefix}:")
-            found.append((service, pod, key.decode("utf-8", "replace"), timeout, processing))
+            heartbeat = key.decode("utf-8", "replace")
+            found.append(_Instance(service, heartbeat.removeprefix(f"{prefix}:"), heartbeat, timeout, processing))
     parts.instruments.redis_scan.observe(time.perf_counter() - started)
-    found.sort(key=lambda each: each[:2])
-    async with parts.redis.pipeline(transaction=False) as pipe:
-        for _, pod, key, _, processing in found:
-            pipe.pttl(key)
-            pipe.llen(keys.per_pod(processing, pod) if processing else "")
-        pipe.pttl(keys.REMEDIATION_LEASE)
-        pipe.get(keys.REMEDIATION_LEASE)
-        answers: list[Any] = await pipe.execute()
-    workers = [
-        Worker(service, pod, timeout - answers[index * 2] / 1000, timeout, answers[index * 2 + 1] if held else None)
-        for index, (service, pod, _, timeout, held) in enumerate(found)
-        if answers[index * 2] > 0
-    ]
-    *_, lease, holder = answers
-    if holder is not None and lease > 0:
-        name = holder.decode("utf-8", "replace").rpartition(":")[0] or "remediation"
-        workers.append(
-            Worker("remediation", name, beating.remediation_timeout - lease / 1000, beating.remediation_timeout)
-        )
-    return tuple(workers)
+    return sorted(found, key=lambda each: each[:2])
+
+
+def _fours(answers: list[Any]) -> Iterable[tuple[Any, ...]]:
+    return zip(*[iter(answers)] * 4, strict=True)
+
+
+def _lag(entry: bytes | None, at: datetime) -> float | None:
+    """Return how long ago the oldest entry that an instance holds was received, None where it holds none."""
+    envelope = _opened(entry)
+    then = _moment(envelope.received_at) if envelope is not None else None
+    return None if then is None else max(0.0, (at - then).total_seconds())
+
+
+def _read(decoder: msgspec.json.Decoder[Record], data: bytes | None) -> Record | None:
+    """Return a record; what another version wrote in a way that this one cannot read counts as none."""
+    try:
+        return None if data is None else decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _circuit(values: list[bytes | None]) -> Circuit:

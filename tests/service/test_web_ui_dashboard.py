@@ -53,7 +53,7 @@ def test_well_is_calm_and_shows_real_figures(start_service: StartService, redis_
     assert "<title>Well: Dashboard" in page
     assert "All well" in page
     assert '<b class="figure">10</b> events/s' in page
-    assert "circuit CLOSED: alerts flow" in page
+    assert "circuit <b>CLOSED</b>: alerts flow" in page
     assert "alerter-0" in page
     assert "Show as table" in page
     assert "s-warn" not in page

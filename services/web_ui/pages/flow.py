@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
-from mutt import words
+from mutt import figures, words
 from mutt.verdict import FULL_WARN
 from services.web_ui.board import Board
 from services.web_ui.board_redis import RedisBoard
 
-UNKNOWN = "unknown"
+UNKNOWN, NO_DATA = "unknown", "no data"
 
 
 class Gauge(NamedTuple):
@@ -32,7 +32,7 @@ class Fell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage; `lines` are pairs of a figure in bold and the words behind it, or before it where it is empty."""
+    """One stage; in `lines` what stands between two stars is bold."""
 
     icon: str
     name: str
@@ -54,18 +54,19 @@ def stages(board: Board, now: datetime, zone: tzinfo) -> list[Stage]:
         _ingest_queue(seen),
         _alerter(board, seen),
         _alert_queue(seen),
-        _forwarder(board, seen, now),
-        _moogsoft(board, seen, now, zone),
+        _forwarder(board, seen),
+        _moogsoft(seen, now, zone),
     ]
 
 
 def _ingestor(board: Board, seen: RedisBoard) -> Stage:
     figure, unit = words.rate(seen.counters.rate)
     alive = _alive(seen, "ingestor")
+    took = _took(seen, "ingestor", 0.99)
     share = next((each for each in board.levels if each.component.name == "ingestor"), None)
-    lines = [_instances(alive, "instance")]
+    lines = [f"{took}, {_instances(alive, 'instance')}" if took else _instances(alive, "instance")]
     if share is not None and share.standing.availability is not None:
-        lines.insert(0, f"{words.share(share.standing.availability)} accepted, {board.window_hours} h")
+        lines.insert(0, f"*{words.share(share.standing.availability)}* accepted, {board.window_hours} h")
     count = seen.depths["quarantine"]
     fell = Fell("fell" if count else "nothing", "", [("quarantine", words.count(count))], "/dead-letters/quarantine")
     return Stage("ok" if alive else "critical", "Ingestor", figure, f"events{unit}", lines, None, fell)
@@ -81,17 +82,21 @@ def _ingest_queue(seen: RedisBoard) -> Stage:
 def _alerter(board: Board, seen: RedisBoard) -> Stage:
     alive = _alive(seen, "alerter")
     held = sum(worker.held or 0 for worker in seen.workers if worker.service == "alerter")
-    lines = [f"holding {words.count(held)} entries" if held else "nothing in hand"]
+    per_second = figures.rate(seen.of("alerter"))
+    figure, unit = (NO_DATA, "") if per_second is None else words.rate(per_second)
+    took = _took(seen, "alerter", 0.95)
+    lines = [f"*{words.count(alive)}* {'worker' if alive == 1 else 'workers'}{f', {took}' if took else ''}"]
+    rules = ""
     if board.database is not None:
-        lines.append(f"{words.count(board.database.rules)} active rules" if board.database.rules else "no rules yet")
+        rules = f"*{words.count(board.database.rules)}* active rules" if board.database.rules else "no rules yet"
+    lines.append(", ".join(filter(None, [rules, f"holding *{words.count(held)}*" if held else ""])))
     pending, dead = seen.depths["audit_pending"], seen.depths["dlq_alerter"]
     parts = [("audit pending", words.count(pending)), ("dead", words.count(dead))]
-    fell = Fell(
-        "warn" if pending or dead else "nothing", "warn" if pending or dead else "", parts, "/dead-letters/alerter"
-    )
+    kind = "warn" if pending or dead else ""
+    fell = Fell(kind or "nothing", kind, parts, "/dead-letters/alerter")
     late = any(worker.is_late for worker in seen.workers if worker.service == "alerter")
     icon = "critical" if not alive else "warn" if late else "ok"
-    return Stage(icon, "Alerter", words.count(alive), "worker" if alive == 1 else "workers", lines, None, fell)
+    return Stage(icon, "Alerter", figure, f"events{unit}" if unit else "", lines, None, fell)
 
 
 def _alert_queue(seen: RedisBoard) -> Stage:
@@ -104,50 +109,61 @@ def _alert_queue(seen: RedisBoard) -> Stage:
     return Stage("queue", "Alert queue", words.count(depth), "waiting", [_oldest(seen, "alerts")], gauge)
 
 
-def _forwarder(board: Board, seen: RedisBoard, now: datetime) -> Stage:
+def _forwarder(board: Board, seen: RedisBoard) -> Stage:
     alive = _alive(seen, "moog-forwarder")
-    limit, period = int(seen.settings["moog_rate_limit"]), 1
-    lines = [f"limiter: {words.count(seen.limiter_free)} of {words.count(limit)} free"]
-    gauge = Gauge(limit - seen.limiter_free, limit * 1.15, [(float(limit), f"{words.count(limit * period)}")], "")
-    level = next((each for each in board.levels if each.component.name == "forwarder"), None)
-    figure, unit = UNKNOWN, ""
-    if level is not None and level.hours:
-        minutes = max(now.minute + now.second / 60, 1.0)
-        each_minute = level.hours[-1].total / minutes
-        figure = f"{each_minute:,.1f}".removesuffix(".0") if each_minute < 100 else words.count(each_minute)  # noqa: PLR2004
-        unit = "sent/min this hour"
+    limit = int(seen.settings["moog_rate_limit"])
+    unit = "/s" if board.rate_period == 1 else f"/{board.rate_period:g} s"
+    lines = [
+        f"limiter: *{words.count(seen.limiter_free)} of {words.count(limit)}*{unit} free",
+        _instances(alive, "worker"),
+    ]
+    gauge = Gauge(limit - seen.limiter_free, limit * 1.15, [(float(limit), f"{words.count(limit)}{unit}")], "")
+    per_second = figures.rate(seen.of("moog-forwarder"))
+    figure = NO_DATA if per_second is None else _each_minute(per_second)
     retries, dead = seen.depths["retries"], seen.depths["dlq_moog"]
-    fell = Fell(
-        "warn" if dead else "nothing",
-        "warn" if dead else "",
-        [("retry", words.count(retries)), ("dead", words.count(dead))],
-        "/dead-letters/moog",
-    )
-    lines.append(_instances(alive, "worker"))
+    parts = [("retry", words.count(retries)), ("dead", words.count(dead))]
+    fell = Fell("warn" if dead else "nothing", "warn" if dead else "", parts, "/dead-letters/moog")
+    unit = "" if per_second is None else "alerts/min"
     return Stage("ok" if alive else "critical", "Forwarder", figure, unit, lines, gauge, fell)
 
 
-def _moogsoft(board: Board, seen: RedisBoard, now: datetime, zone: tzinfo) -> Stage:
-    level = next((each for each in board.levels if each.component.name == "forwarder"), None)
+def _moogsoft(seen: RedisBoard, now: datetime, zone: tzinfo) -> Stage:
     poison = seen.depths["poison"]
     parts = [("poison", words.count(poison))]
     if poison and (then := seen.oldest["poison"]):
-        parts.append(("oldest", words.age((now - then).total_seconds())))
+        parts.append(("oldest", words.age((seen.at - then).total_seconds())))
     fell = Fell("warn" if poison else "nothing", "warn" if poison else "", parts, "/dead-letters/poison")
     meaning = {"CLOSED": "alerts flow", "OPEN": "stopped, one try follows", "HALF_OPEN": "one probe is out"}
     state = seen.circuit.state
-    lines = [f"circuit {state}: {meaning.get(state, 'unknown')}"]
+    lines = [f"circuit *{state}*: {meaning.get(state, 'unknown')}"]
     if seen.circuit.opened_at and state != "CLOSED":
-        lines.append(f"opened {words.clock(seen.circuit.opened_at, zone, now)}")
+        lines.append(f"opened *{words.clock(seen.circuit.opened_at, zone, now)}*")
     elif seen.circuit.failures:
-        lines.append(f"{words.count(seen.circuit.failures)} failures in a row")
+        lines.append(f"*{words.count(seen.circuit.failures)}* failures in a row")
+    if took := _took(seen, "moog-forwarder", 0.95):
+        lines.append(took)
     figure, unit = "not asked yet", ""
-    if level is not None and level.hours and any(hour.total for hour in level.hours):
-        figure, unit = words.share(level.latest.availability), "answered well this hour"
-        if level.latest.availability is None:
-            figure, unit = words.share(level.standing.availability), f"answered well, {board.window_hours} h"
+    if seen.answer is not None and (at := seen.answered_at):
+        figure, unit = _status(seen), f"answered {words.age(max(0, round((seen.at - at).total_seconds())))} ago"
+        if seen.answer.status is None:
+            figure, unit = "no answer", f"{words.age(max(0, round((seen.at - at).total_seconds())))} ago"
     icon = {"OPEN": "open", "HALF_OPEN": "half"}.get(state, "closed")
     return Stage(icon, "Moogsoft", figure, unit, lines, None, fell)
+
+
+def _status(seen: RedisBoard) -> str:
+    return "no answer" if seen.answer is None or seen.answer.status is None else str(seen.answer.status)
+
+
+def _each_minute(per_second: float) -> str:
+    each = per_second * 60
+    return f"{each:.1f}".removesuffix(".0") if each < 10 else words.count(each)  # noqa: PLR2004
+
+
+def _took(seen: RedisBoard, service: str, share: float) -> str:
+    """Say how long nearly all of what a service did in the last minutes took, nothing where it did nothing."""
+    seconds = figures.percentile(seen.of(service), share)
+    return "" if seconds is None else f"p{share * 100:.0f} *{words.duration(seconds)}*"
 
 
 def _silent(seen: RedisBoard | None, since: datetime, now: datetime, zone: tzinfo) -> list[Stage]:
@@ -207,10 +223,10 @@ def _alive(seen: RedisBoard, service: str) -> int:
 
 
 def _instances(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'} alive" if number else f"no {noun} alive"
+    return f"*{words.count(number)}* {noun}{'' if number == 1 else 's'} alive" if number else f"no {noun} alive"
 
 
 def _oldest(seen: RedisBoard, queue: str) -> str:
     if not seen.depths[queue]:
         return "empty"
-    return f"oldest {words.age(seen.age(queue))}"
+    return f"oldest *{words.age(seen.age(queue))}*"
