@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import redis
 import requests
 
+from mutt import keys
 from mutt.events import QueuedEvent, decode_entry
 from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.processes import ServiceProcess
@@ -32,7 +32,7 @@ def post(
     path: str = "/api/v2/ingest",
     key: str | None = INGEST_API_KEY,
     headers: dict[str, str] | None = None,
-    timeout: float = 20,
+    timeout: float = 60,
 ) -> requests.Response:
     """Send bytes as they are, anything else as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -72,7 +72,7 @@ class Wire:
         parts = urlsplit(service.url)
         assert parts.hostname
         assert parts.port
-        self._socket = socket.create_connection((parts.hostname, parts.port), timeout=15)
+        self._socket = socket.create_connection((parts.hostname, parts.port), timeout=60)
         self._reader = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -119,10 +119,7 @@ def request(body: bytes, *headers: str, path: str = "/api/v2/ingest", key: str |
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def hour() -> str:
-    """Return the UTC hour as the counters write it; at the end of an hour wait for the next."""
-    now = datetime.now(UTC)
-    if (now.minute, now.second) == (59, 59):
-        time.sleep(1.1)
-        now = datetime.now(UTC)
-    return f"{now:%Y-%m-%dT%H}"
+def slo_count(client: Any, outcome: str, since: datetime) -> int:
+    """Return what the service level's counters of the hours since then hold, which may be two hours by now."""
+    counters = {keys.slo("ingestor", outcome, moment) for moment in (since, datetime.now(UTC))}
+    return sum(int(client.get(key) or 0) for key in counters)

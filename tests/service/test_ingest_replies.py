@@ -16,12 +16,12 @@ from scripts.devtools.embedded import RedisServer
 from tests.harness.processes import StartService
 from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
-from tests.service.ingest_api import QUARANTINE, QUEUE, TRACE, counted, event, hour, post, queued, refused
+from tests.service.ingest_api import QUARANTINE, QUEUE, TRACE, counted, event, post, queued, refused, slo_count
 
 
 def test_a_single_event_is_queued_counted_and_named_in_the_reply(start_service: StartService, redis_url: str) -> None:
     ingestor = start_service("ingestor")
-    this_hour = hour()
+    begun = datetime.now(UTC)
 
     reply = post(ingestor, event(extra={"n": 1.5}))
 
@@ -43,12 +43,12 @@ def test_a_single_event_is_queued_counted_and_named_in_the_reply(start_service: 
     assert ingestor.metric("mutt_ingest_latency_seconds_count") == 1
     wait_for(lambda: ingestor.metric("mutt_ingest_queue_depth") == 1, "the depth of the queue")
     with redis.Redis.from_url(redis_url) as client:
-        minute = datetime.now(UTC)
         names = {name.decode(): int(client.get(name)) for name in client.scan_iter("mutt:metrics:*")}
         assert set(names.values()) == {1}
-        assert keys.metrics_hour(minute) in names
-        assert keys.metrics_day(minute) in names
-        assert client.get(f"mutt:slo:ingestor:ok:{this_hour}") == b"1"
+        # The hour or the day may have turned since.
+        assert {keys.metrics_hour(begun), keys.metrics_hour(datetime.now(UTC))} & set(names)
+        assert {keys.metrics_day(begun), keys.metrics_day(datetime.now(UTC))} & set(names)
+        assert slo_count(client, "ok", begun) == 1
         lives = {name: client.ttl(name) for name in names}
     assert [round(lives[name] / 60) for name in sorted(lives)] == [48 * 60, 120, 30 * 24 * 60]
 
@@ -253,7 +253,7 @@ def test_while_redis_is_away_senders_are_told_to_come_back_and_nothing_is_lost(
     start_service: StartService, own_redis: RedisServer
 ) -> None:
     ingestor = start_service("ingestor")
-    this_hour = hour()
+    begun = datetime.now(UTC)
     assert post(ingestor, event(n=0)).status_code == 200
     own_redis.kill()
 
@@ -272,9 +272,9 @@ def test_while_redis_is_away_senders_are_told_to_come_back_and_nothing_is_lost(
     assert [stored.fields["n"] for stored in queued(own_redis.url)] == [0, 2]
     with redis.Redis.from_url(own_redis.url) as client:
         failed = counted(ingestor, "redis")
-        key = f"mutt:slo:ingestor:fail:{this_hour}"
-        wait_for(lambda: client.get(key) == b"%d" % failed, "the failures that were counted in memory")
-        assert client.ttl(key) > 30 * 86_400
+        wait_for(lambda: slo_count(client, "fail", begun) == failed, "the failures that were counted in memory")
+        lives = [client.ttl(key) for key in client.scan_iter("mutt:slo:ingestor:fail:*")]
+        assert min(lives) > 30 * 86_400
 
 
 def test_a_redis_that_hangs_costs_its_timeout_once_for_all_who_wait(
@@ -288,7 +288,8 @@ def test_a_redis_that_hangs_costs_its_timeout_once_for_all_who_wait(
 
     for reply in replies:
         refused(reply, 503)
-    assert max(reply.elapsed.total_seconds() for reply in replies) < 3.5
+    # One after another they would have waited for twenty seconds.
+    assert max(reply.elapsed.total_seconds() for reply in replies) < 10
     own_redis.resume()
     wait_for(lambda: post(ingestor, event()).status_code == 200, "recovery")
 
@@ -300,11 +301,11 @@ def test_a_push_whose_reply_is_lost_is_a_503_and_an_identical_resend_folds(
     ingestor = start_service("ingestor", REDIS_PORT=str(between.port))
     sent = event(correlation_id=TRACE)
     assert post(ingestor, event()).status_code == 200
-    between.lose_reply(b"EVALSHA")
+    between.lose_reply(TRACE.encode())
 
     refused(post(ingestor, sent), 503)
 
-    assert between.lost.wait(10)
+    assert between.lost.wait(45)
     again = post(ingestor, sent)
     assert again.status_code == 200
     twice = [stored for stored in queued(redis_url) if stored.correlation_id == TRACE]
@@ -345,7 +346,7 @@ def test_other_paths_and_methods_are_refused_in_the_same_shape(start_service: St
     for path in ("/api/v3/ingest", "/api/v2/ingest/"):
         assert "POST /api/v2/ingest" in refused(post(ingestor, event(), path=path), 404)["message"]
     for path in ("/api/v2/ingest", "/ingest"):
-        reply = requests.get(ingestor.url + path, timeout=5)
+        reply = requests.get(ingestor.url + path, timeout=60)
         refused(reply, 405)
         assert "POST" in reply.headers["Allow"]
 
