@@ -21,6 +21,7 @@ from tests.harness.waiting import wait_for
 
 QUICK: dict[str, Any] = {"MOOG_RETRY_BASE_DELAY": "0.05", "MOOG_RETRY_MAX_DELAY": "0.2", "MOOG_RATE_LIMIT": "1000"}
 PATIENT: dict[str, Any] = {**QUICK, "MOOG_CIRCUIT_THRESHOLD": "1000"}
+LONG_OPEN = {"MOOG_CIRCUIT_OPEN_SECONDS": "600"}  # for a test that decides itself when the time is over
 TLS_FOLDER = Path(__file__).parent / "tls"  # of nobody but these tests, for 127.0.0.1
 ALERTS, DEAD = "mutt:alert_queue", "mutt:dlq:moog"
 
@@ -64,6 +65,11 @@ class Stage:
         """Return the circuit's state."""
         return (self.redis.get(keys.CIRCUIT_STATE) or b"CLOSED").decode()  # type: ignore[union-attr]
 
+    def let_open_time_pass(self) -> None:
+        """Let the time be over for which the circuit, opened by a forwarder of `LONG_OPEN`, stays open."""
+        opened: Any = self.redis.get(keys.CIRCUIT_OPENED_AT)
+        self.redis.set(keys.CIRCUIT_OPENED_AT, float(opened) - float(LONG_OPEN["MOOG_CIRCUIT_OPEN_SECONDS"]))
+
 
 def alert(message: str, *, rule_id: int | None = 1, **fields: Any) -> tuple[str, bytes]:
     """Return `(event_id, entry)` of an alert."""
@@ -102,14 +108,18 @@ class Request:
         return [one["description"] for one in self.alerts]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Moogsoft:
     """A webhook on the loopback that asks `answer` for each request's reply and keeps what it got."""
 
     def __init__(self, *, tls: bool = False) -> None:
         self.answer: Callable[[Request], Reply] = lambda _request: Reply()
         self.requests: list[Request] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(TLS_FOLDER / "loopback.pem")
@@ -132,7 +142,7 @@ class Moogsoft:
         done = [request for request in self.requests if 200 <= request.status < 300]
         return [one["external_id"] for request in done for one in request.alerts]
 
-    def wait_delivered(self, count: int, timeout: float = 15.0) -> list[str]:
+    def wait_delivered(self, count: int, timeout: float = 45.0) -> list[str]:
         """Wait until so many alerts were delivered and return their messages."""
         wait_for(lambda: len(self.delivered) >= count, f"{count} alerts delivered, not {self.delivered}", timeout)
         return self.delivered
@@ -149,7 +159,7 @@ class Moogsoft:
                 reply = moogsoft.answer(request)
                 moogsoft.requests.append(request)
                 if reply.until is not None:
-                    reply.until.wait(30)
+                    reply.until.wait(90)
                 request.status = reply.status
                 self.send_response(reply.status)
                 for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():

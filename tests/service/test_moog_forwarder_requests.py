@@ -88,12 +88,12 @@ def test_the_limit_is_shared_and_nothing_is_dropped(
 ) -> None:
     limit = {"MOOG_RATE_LIMIT": "5", "MOOG_RATE_PERIOD": "0.5", "MOOG_CONCURRENCY": "4"}
     forwarders = [start_service("moog-forwarder", **to(moogsoft, **limit)) for _ in range(2)]
+    begun = time.monotonic()
     stage.send(*(f"alert {index}" for index in range(30)))
     moogsoft.wait_delivered(30)
-    times = sorted(request.at for request in moogsoft.requests)
-    assert times[-1] - times[0] >= 2.3
-    # The tokens are stamped by Redis, the arrivals here: a request that was late may share a window with the next ones.
-    assert all(sum(at <= other < at + 0.4 for other in times) <= 8 for at in times)
+    times = sorted(request.at - begun for request in moogsoft.requests)
+    # A request may arrive late, but none before its token, of which there are five each half second.
+    assert all(at >= index // 5 * 0.5 - 0.05 for index, at in enumerate(times)), times
     hits = sum(forwarder.metric("mutt_moog_rate_limit_hits_total") or 0 for forwarder in forwarders)
     assert hits > 0
 
@@ -131,7 +131,7 @@ def test_an_answer_of_any_size_is_taken(stage: Stage, moogsoft: Moogsoft, start_
 
 def test_a_start_with_an_impossible_setting_is_refused_in_words(start_service: StartService) -> None:
     forwarder = start_service("moog-forwarder", wait=False, MOOG_CA_CERT_PATH="/nowhere.pem")
-    assert forwarder.process.wait(20) == 78
+    assert forwarder.process.wait(60) == 78
     assert "MOOG_CA_CERT_PATH='/nowhere.pem' cannot be read" in forwarder.log()
 
 
@@ -157,20 +157,23 @@ def test_requests_are_not_more_at_once_than_is_set(
     stage: Stage, moogsoft: Moogsoft, start_service: StartService
 ) -> None:
     under_way, most = [0], [0]
-    lock = threading.Lock()
+    lock, all_there = threading.Lock(), threading.Event()
 
     def answer(_request: Request) -> Reply:
         with lock:
             under_way[0] += 1
             most[0] = max(most[0], under_way[0])
-        time.sleep(0.02)
+            if under_way[0] == 4:
+                all_there.set()
+        all_there.wait(30)
+        time.sleep(0.02)  # for one more to come, if it would
         with lock:
             under_way[0] -= 1
         return Reply()
 
     moogsoft.answer = answer
     stage.send(*(f"alert {index}" for index in range(60)))
-    start_service("moog-forwarder", **to(moogsoft, MOOG_CONCURRENCY="4"))
+    start_service("moog-forwarder", **to(moogsoft, MOOG_CONCURRENCY="4", MOOG_WEBHOOK_TIMEOUT="60"))
     moogsoft.wait_delivered(60)
-    assert 2 <= most[0] <= 4
+    assert most[0] == 4
     assert sorted(moogsoft.ids()) == sorted(set(moogsoft.ids()))

@@ -49,14 +49,14 @@ class Trail:
         with psycopg.connect(self.database_url, row_factory=psycopg.rows.dict_row) as connection:
             return connection.execute("SELECT * FROM event_audit_log ORDER BY event_id").fetchall()
 
-    def wait_rows(self, count: int, timeout: float = 20) -> list[dict[str, Any]]:
+    def wait_rows(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
         return wait_for(lambda: len(rows := self.rows()) >= count and rows, f"{count} audit rows", timeout) or []
 
     def length(self, key: str) -> int:
         kind = self.redis.type(key)
         return int(self.redis.zcard(key) if kind == b"zset" else self.redis.llen(key))
 
-    def wait_length(self, key: str, count: int, timeout: float = 20) -> None:
+    def wait_length(self, key: str, count: int, timeout: float = 60) -> None:
         wait_for(lambda: self.length(key) == count, f"{count} entries in {key}, not {self.length(key)}", timeout)
 
     def entries(self, key: str) -> list[dict[str, Any]]:
@@ -72,11 +72,12 @@ def crowd(count: int) -> tuple[set[str], list[bytes]]:
 
 
 def check_exactly_once(trail: Trail, ids: set[str]) -> None:
-    rows = trail.wait_rows(len(ids), 60)
+    rows = trail.wait_rows(len(ids))
     assert len(rows) == len(ids)
     assert {str(row["event_id"]) for row in rows} == ids
     # The queue first: what leaves it is in a processing list, and what leaves that is done.
-    wait_for(lambda: trail.length(QUEUE) == 0 and trail.nothing_is_held(), "nothing waits and nothing is held", 30)
+    wait_for(lambda: trail.length(QUEUE) == 0 and trail.nothing_is_held(), "nothing waits and nothing is held", 60)
+    wait_for(lambda: trail.length(ALERTS) >= len(ids), "an alert for each")
     alerts = [alert["_mutt"]["event_id"] for alert in trail.entries(ALERTS)]
     assert sorted(alerts) == sorted(ids)
     assert trail.length(DEAD) == 0
