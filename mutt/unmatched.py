@@ -115,6 +115,18 @@ def parts(template: str) -> list[Part]:
     return found
 
 
+def telling_text(template: str, message: str) -> str | None:
+    """Return the longest text between a template's masks, or a word of it, that `message` holds as it is written.
+
+    A template joins runs of blanks, so that its text need not be the message's. None where nothing is worth a rule.
+    """
+    pieces = [part.text.strip() for part in parts(template) if not part.masked]
+    folded = message.casefold()
+    texts = pieces + [word for piece in pieces for word in piece.split()]
+    best = max((text for text in texts if text.casefold() in folded), key=len, default="")
+    return best if len(best) >= LITERAL_LEAST else None
+
+
 def longest_literal(template: str) -> str | None:
     """Return the longest word that every message of the pattern holds; None where it has none worth asking for."""
     whole = template if len(template) < TEMPLATE_MAX else template[: template.rfind(" ") + 1]

@@ -1,12 +1,10 @@
 """What the rule editor's pages and the API share: a rule checked as typed, foretold, explained."""
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mutt import keys
 from mutt.errors import EntryError, RuleError
 from mutt.explaining import Sending, explain, read_pasted
 from mutt.ids import is_uuid
@@ -27,7 +25,6 @@ from services.web_ui.rule_queries import audited_event, judge_of
 # An event is explained wherever it comes from; only what the explanation needs has to be there.
 REQUIRED = ("message", "hostname")
 NEW = 0
-_MASKS = re.compile(r"<(?:uuid|mac|ip|if|num|str)>")
 NOTE_AUDITED = (
     "The audit keeps an event's members, not their order or spacing: Moogsoft got the same members, perhaps in another "
     "order."
@@ -114,40 +111,6 @@ async def explain_event(
         "note": note if found["forwarded"] else None,
         **found,
     }
-
-
-async def from_unhandled(parts: Context, pattern: str) -> dict[str, Any]:
-    """Return the fields of a rule that would catch a pattern of unmatched messages, its sample beside them."""
-    raw: Any = await parts.redis.hgetall(f"{keys.UNHANDLED_INFO_PREFIX}:{pattern}")
-    info = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in raw.items()}
-    template = info.get("template")
-    if template is None:
-        raise ApiError(404, f"the pattern {pattern} is not counted any more: it was quiet for too long")
-    sample = info.get("sample", "")
-    return {
-        "template": template,
-        "sample": sample,
-        "fields": fields_from_template(parts, template),
-    }
-
-
-def fields_from_template(parts: Context, template: str) -> dict[str, Any]:
-    """Return the fields of a rule that would catch a pattern, to start from."""
-    return {
-        "name": template[:120],
-        "match_string": literal_of(template),
-        "match_type": str(MatchType.CONTAINS),
-        "priority": 500,
-        "prod_handling": "Ticket_only",
-        "dev_handling": "Log_only",
-        "team_assignment": parts.settings.judging.unhandled_default_team,
-    }
-
-
-def literal_of(template: str) -> str:
-    """Return the longest text between a template's masks: what every message of the pattern contains."""
-    pieces = _MASKS.split(template)
-    return max((piece.strip() for piece in pieces), key=len, default="") or template
 
 
 def brief(rule: Rule) -> dict[str, Any]:

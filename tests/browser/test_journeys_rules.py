@@ -90,6 +90,21 @@ def test_an_unhandled_pattern_becomes_a_rule_in_two_clicks(
     wait_for(lambda: any(row["rule_id"] for row in trail.rows()), "an event that the new rule matched")
 
 
+def test_an_event_becomes_a_rule_in_two_clicks(
+    open_console: OpenConsole, trail: Trail, start_service: StartService
+) -> None:
+    start_service("alerter", **FAST)
+    audited(trail, *(queue_entry(f"pump {n} is dry", "plant-1.example")[1] for n in range(3)))
+    console = open_console("editor")
+    console.visit("/events")
+    console.page.get_by_role("link", name="Make one").first.click()
+    expect(console.page.get_by_label("Text or pattern")).to_have_value("is dry")
+    expect(console.page.locator("[data-report]")).to_contain_text("3events caught")
+    console.page.get_by_role("link", name="one event").click()
+    console.page.get_by_role("link", name="Make a rule from it").click()
+    expect(console.page.locator("[data-report]")).to_contain_text("3events caught")
+
+
 def test_a_bad_rule_is_reverted(open_console: OpenConsole) -> None:
     console = open_console("editor")
     rule = Api(console.service).create_rule(match_string="bgp", team_assignment="CORE")

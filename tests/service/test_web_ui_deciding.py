@@ -168,11 +168,11 @@ def test_a_rule_is_deleted_without_a_question_and_comes_back(browser: Browser, a
 
 
 async def test_an_unhandled_pattern_fills_a_rule(browser: Browser, redis_client: redis.asyncio.Redis) -> None:
-    info: dict[Any, Any] = {"template": "fan <num> of rack failed", "sample": "fan 3 of rack <failed"}
+    info: dict[Any, Any] = {"template": "fan <num> of rack failed", "sample": "fan 3 of rack failed <at 5"}
     await redis_client.hset(f"{keys.UNHANDLED_INFO_PREFIX}:0123456789abcdef", mapping=info)
     page = browser.open("/rules/new?from_unhandled=0123456789abcdef")
     assert "of rack failed</textarea>" in page
-    assert "fan 3 of rack &lt;failed" in page
+    assert "fan 3 of rack failed &lt;at 5" in page
     assert "data-autorun" in page
     assert "not counted any more" in browser.open("/rules/new?from_unhandled=ffff", 404)
 

@@ -238,4 +238,22 @@ def test_a_viewer_sees_no_button_that_would_be_refused(start_service: StartServi
     assert "Make a rule" not in page
     assert "Explain with today" in page
     admin = signed_in(browser.service)
-    assert 'href="/rules/new?from_unhandled=' in admin.open(f"/events/{event_id}")
+    way = f'href="/rules/new?event_id={event_id}"'
+    assert way in admin.open(f"/events/{event_id}")
+    assert way in admin.open("/events")
+    assert way not in browser.open("/events")
+
+
+def test_one_event_fills_a_rule_for_its_likes(browser: Browser, log: Log) -> None:
+    trap = {"message": "fan 7   failed in  tray 12, see manual", "trap_oid": "1.3.6.1.4.1.9.9", "syslog_severity": 2}
+    (event_id,) = log.add(trap)
+    page = browser.open(f"/rules/new?event_id={event_id}")
+    # The blanks of the message are not those of its pattern, and so only what stands in both is asked for.
+    assert re.search(r'name="match_string"[^>]*>\s*, see manual</textarea>', page)
+    assert 'value="1.3.6.1.4.1.9.9"' in page
+    assert re.search(r'value="oid_prefix" checked', page)
+    assert re.search(r'<option value="2" selected>2 crit', page)
+    assert "data-autorun" in page
+    assert f'<a href="/events/{event_id}">one event</a>' in page
+    browser.open("/rules/new?event_id=nonsense", 400)
+    browser.open("/rules/new?event_id=00000000-0000-4000-8000-000000000000", 404)

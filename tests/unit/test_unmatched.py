@@ -3,7 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 from mutt.patterns import template
-from mutt.unmatched import Unmatched, by_hour, longest_literal, order, parts, quiet_hours, trend, unmatched
+from mutt.unmatched import (
+    Unmatched,
+    by_hour,
+    longest_literal,
+    order,
+    parts,
+    quiet_hours,
+    telling_text,
+    trend,
+    unmatched,
+)
 
 NOW = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,6 +50,16 @@ def test_a_trend_is_told_by_full_hours() -> None:
     assert told(12, 0) == ("rising", 12)  # begun in the hour before this one
     assert told(12) is None
     assert trend([5, *[0] * 23]) is None
+
+
+def test_a_rule_asks_for_what_the_message_holds_as_it_is_written() -> None:
+    def told(message: str) -> str | None:
+        return telling_text(template(message), message)
+
+    assert told("fan 3 of rack failed") == "of rack failed"
+    assert told("fan 3 of  rack   has failed") == "failed"
+    assert told("%LINK-3-UPDOWN: Interface Gi0/1 is down") == "-UPDOWN: Interface"
+    assert told("12 13 14 a") is None
 
 
 def test_near_is_what_someone_should_look_at() -> None:

@@ -12,8 +12,6 @@ from starlette.responses import Response
 from mutt.bar import Bar, bar
 from mutt.ids import is_uuid
 from mutt.journey import Step, offset
-from mutt.patterns import pattern_of
-from mutt.rules import Handling
 from mutt.whereabouts import Place
 from services.web_ui.api.events import search
 from services.web_ui.journeys import Search, Told, around, explained
@@ -60,7 +58,6 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         "bar": _bar(told),
         "offset": _offset,
         "letter": _letter(told),
-        "pattern": pattern_of(told.row["message"]).hash if told.facts.handling == Handling.UNHANDLED else None,
         "around": NOTHING_AROUND if found.audit_away else await around(parts, told),
         "bodies": _bodies(told),
         "found": found,

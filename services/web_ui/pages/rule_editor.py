@@ -19,8 +19,9 @@ from services.web_ui.pages.dry_run import find_run, run_view
 from services.web_ui.pages.frame import Form, PageEditor, PageViewer, User, done, form, parts_of, render, zone_of
 from services.web_ui.queries import RULES, Queries, Row
 from services.web_ui.replies import ApiError
+from services.web_ui.rule_origins import from_event, from_unhandled
 from services.web_ui.rule_queries import history, last_change
-from services.web_ui.rule_work import NEW, check, from_unhandled, start_dry_run
+from services.web_ui.rule_work import NEW, check, start_dry_run
 
 VERSIONS_SHOWN = 3
 HOURS = 24
@@ -30,11 +31,14 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/rules/new")
 async def new_rule(request: Request, user: PageEditor) -> Response:
-    """Show an empty form, or one that would catch a pattern of unmatched messages."""
+    """Show an empty form, or one that would catch a pattern of unmatched messages or the likes of one event."""
     values: dict[str, Any] = dict(rule_forms.NEW)
     origin = None
     if pattern := request.query_params.get("from_unhandled", "")[:64]:
         origin = await from_unhandled(parts_of(request), pattern)
+        values |= origin["fields"]
+    elif event_id := request.query_params.get("event_id", "")[:64]:
+        origin = await from_event(parts_of(request), event_id)
         values |= origin["fields"]
     elif copied := request.query_params.get("copy", ""):
         async with parts_of(request).database() as queries:

@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from mutt.patterns import pattern_of
 from mutt.unmatched import Unmatched, longest_literal, parts
+from services.web_ui.context import Context
 from services.web_ui.pages import hour_bars
 from services.web_ui.pages.frame import PageViewer, parts_of, render, zone_of
-from services.web_ui.rule_work import fields_from_template
+from services.web_ui.rule_origins import fields_from
 from services.web_ui.unmatched_patterns import hosts_of, hours_of, listed
 
 SIZE = 100
@@ -45,7 +46,7 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
     context: dict[str, Any] = {
         "hosts": None if opened is None else await hosts_of(context_parts, opened),
         "patterns": shown,
-        "rule": None if opened is None or not opened.template else fields_from_template(context_parts, opened.template),
+        "rule": _rule_of(context_parts, opened),
         "hours": hours,
         "bars": hour_bars.bars,
         "bars_name": lambda counts: hour_bars.name_of(counts, zone, now),
@@ -68,6 +69,12 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
         "older": address(page=str(page + 1)) if len(wanted) > start + SIZE else None,
     }
     return await render(request, "unhandled.html", context)
+
+
+def _rule_of(parts_: Context, item: Unmatched | None) -> dict[str, Any] | None:
+    if item is None or item.template is None or item.sample is None:
+        return None
+    return fields_from(parts_, item.template, item.sample)
 
 
 def _holds(item: Unmatched, text: str) -> bool:
