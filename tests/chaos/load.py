@@ -111,6 +111,6 @@ def load(senders: int, seed: int, url: str) -> Iterator[Ledger]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(90)
     if any(thread.is_alive() for thread in threads):
-        raise AssertionError("a sender's last body was not acknowledged within 60 s")
+        raise AssertionError("a sender's last body was not acknowledged within 90 s")

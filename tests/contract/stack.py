@@ -81,7 +81,7 @@ class Stack:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Ask a service on one of its ports ("http", "metrics", "health")."""
-        connection = http.client.HTTPConnection(HOST, self.services[service].ports[port], timeout=10)
+        connection = http.client.HTTPConnection(HOST, self.services[service].ports[port], timeout=60)
         sent = {"Content-Type": "application/json", **({"X-API-KEY": key} if key else {}), **(headers or {})}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), sent)

@@ -105,6 +105,7 @@ def test_the_older_path_of_the_api_says_that_it_is_deprecated(row: Row, stack: S
 def test_a_service_tells_its_health(row: Row, stack: Stack) -> None:
     facts = SHEET["health"]
     port = "http" if "http" in row.facts["ports"] else "health"
+    stack.services[row.service].wait_healthy()
     reply = stack.request(row.service, port, "GET", "/health")
     document = reply.json()
     assert reply.status == facts["healthy_status"]

@@ -59,7 +59,7 @@ def test_a_metric_is_shown_with_its_type_labels_and_values(row: Row, used: Stack
         shown = scrape(used, row.service).get(facts["name"])
         return shown is not None and (shown.total > 0 or not facts.get("moves", False))
 
-    wait_for(shows, f"{facts['name']} of {row.service}" + (", moved" if facts.get("moves") else ""), timeout=5)
+    wait_for(shows, f"{facts['name']} of {row.service}" + (", moved" if facts.get("moves") else ""))
     shown = scrape(used, row.service)[facts["name"]]
     assert shown.kind == facts["type"]
     assert shown.labels == set(facts["labels"])

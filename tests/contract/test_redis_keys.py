@@ -18,7 +18,7 @@ from tests.harness.processes import ServiceProcess
 from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
 
-STEP_TIMEOUT = 12.0  # seconds; what does not come by then is told by the row's own test
+STEP_TIMEOUT = 25.0  # seconds; what does not come by then is told by the row's own test
 
 
 class Watch:
@@ -73,7 +73,7 @@ def queues(stack: Stack, watch: Watch) -> None:
         connection.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
         stack.post(PAGE)
         watch.until(f"mutt:processing:alerter:{POD}")
-    stack.moogsoft.behave(slow=1, times=1)
+    stack.moogsoft.behave(slow=5, times=1)
     stack.post(PAGE)
     watch.until(f"mutt:processing:moog:{POD}", "mutt:rate_limit:moog")
     broken = [event(LOG), {"hostname": "no message"}]
@@ -107,7 +107,7 @@ def failures(stack: Stack, watch: Watch) -> None:
     stack.post(PAGE, PAGE, PAGE, PAGE, PAGE, PAGE)
     watch.until("mutt:retry:moog", "mutt:circuit:moog:failures")
     watch.until("mutt:circuit:moog:state", "mutt:circuit:moog:opened_at")
-    stack.moogsoft.behave(slow=1)
+    stack.moogsoft.behave(slow=5)
     watch.until("mutt:circuit:moog:probe")
     stack.moogsoft.behave()
 

@@ -19,12 +19,12 @@ class Browser(requests.Session):
 
     def open(self, path: str, status: int = 200) -> str:
         """Return a page's text once its status is right, and keep its token."""
-        return self._keep(self.get(self.service.url + path, allow_redirects=False, timeout=15), status)
+        return self._keep(self.get(self.service.url + path, allow_redirects=False, timeout=60), status)
 
     def submit(self, path: str, fields: dict[str, str], status: int = 303) -> requests.Response:
         """Send a form with the token of the page last seen."""
         sent = {"csrf": self.csrf, **fields}
-        reply = self.post(self.service.url + path, data=sent, allow_redirects=False, timeout=15)
+        reply = self.post(self.service.url + path, data=sent, allow_redirects=False, timeout=60)
         self._keep(reply, status)
         return reply
 

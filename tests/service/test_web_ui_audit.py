@@ -193,8 +193,10 @@ async def test_rates_and_depths_come_from_redis_and_are_cached(api: Api, redis_c
     document = api.get("/metrics").json()
     assert 0.9 < document["summary"]["current_rate_1m"] <= 2
     assert len(document["chart_24h"]["labels"]) == len(document["chart_24h"]["data"]) == 24
-    assert document["chart_24h"]["data"][-3] == 20.0
+    # The hour may have turned since.
+    assert 20.0 in document["chart_24h"]["data"][-4:-2]
     assert document["queues"]["dlq_moog"] == 1
     assert 0 < await redis_client.ttl("mutt:metrics:cache:metrics") <= 5
+    await redis_client.persist("mutt:metrics:cache:metrics")  # however long the next steps take
     await redis_client.lpush("mutt:dlq:moog", "another")
     assert api.get("/metrics").json() == document

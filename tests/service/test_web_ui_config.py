@@ -64,7 +64,7 @@ async def test_a_value_is_set_audited_announced_and_deleted(
         assert reply.status_code == 200
         assert (reply.json()["value"], reply.json()["effective"], reply.json()["source"]) == (600, 600, "redis")
         assert await redis_client.get(keys.config(KEY)) == b"600"
-        message = await pubsub.get_message(timeout=5)
+        message = await pubsub.get_message(timeout=45)
         assert message is not None
         assert message["data"] == KEY.encode()
     assert api.call("PUT", f"/config/{KEY}", {"value": 600}).status_code == 200

@@ -62,7 +62,7 @@ def test_a_replayed_letter_whose_record_is_not_kept_is_in_the_log(
     body = error_of(Api(service).call("POST", f"{path}/replay", {"sha256": digest}), 503)
     assert "not known" in body["error"]
     assert (redis.llen(DEAD), redis.llen(INGEST)) == (0, 1)
-    assert "PostgreSQL did not keep the record" in service.log()
+    service.wait_log("PostgreSQL did not keep the record")
     assert mutt_of(entry)["event_id"] in service.log()
 
 

@@ -28,7 +28,7 @@ def service(start_service: StartService) -> ServiceProcess:
 def test_every_page_without_a_session_leads_to_the_sign_in_and_back(service: ServiceProcess) -> None:
     browser = Browser(service)
     for path, following in (("/", "/"), ("/?theme=a&b=%26", "/%3Ftheme%3Da%26b%3D%2526")):
-        reply = browser.get(service.url + path, allow_redirects=False, timeout=5)
+        reply = browser.get(service.url + path, allow_redirects=False, timeout=60)
         assert (reply.status_code, reply.headers["Location"]) == (303, f"/sign-in?next={following}")
     page = browser.open("/sign-in?next=/%3Ftheme%3Da")
     assert page.count("<form") == 1
@@ -38,7 +38,7 @@ def test_every_page_without_a_session_leads_to_the_sign_in_and_back(service: Ser
     reply = browser.submit("/sign-in", {"key": WEBUI_API_KEY, "next": hidden(page, "next")[0]})
     assert reply.headers["Location"] == "/?theme=a"
     assert "default · admin" in browser.open("/")
-    assert browser.get(service.url + "/sign-in", allow_redirects=False, timeout=5).status_code == 303
+    assert browser.get(service.url + "/sign-in", allow_redirects=False, timeout=60).status_code == 303
 
 
 @pytest.mark.parametrize("away", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:x", "x"])
@@ -51,14 +51,14 @@ def test_it_leads_to_this_console_only(service: ServiceProcess, away: str) -> No
 def test_the_cookie_is_for_this_site_and_no_script_and_lives_eight_hours(start_service: StartService) -> None:
     for insecure in ("true", "false"):
         service = start_service("webui", WEBUI_INSECURE_COOKIES=insecure)
-        first = requests.get(service.url + "/sign-in", timeout=5)
+        first = requests.get(service.url + "/sign-in", timeout=60)
         token = hidden(first.text, "csrf")[0]
         reply = requests.post(
             service.url + "/sign-in",
             data={"csrf": token, "key": WEBUI_API_KEY},
             headers={"Cookie": f"mutt_sign_in={token}"},
             allow_redirects=False,
-            timeout=5,
+            timeout=60,
         )
         cookie = next(text for text in reply.headers["Set-Cookie"].split(", ") if text.startswith("mutt_session="))
         assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=28800"} <= set(cookie.split("; "))
@@ -81,7 +81,7 @@ def test_failed_tries_are_limited(service: ServiceProcess) -> None:
         browser.submit("/sign-in", {"key": "wrong"}, 401)
     reply = browser.submit("/sign-in", {"key": WEBUI_API_KEY}, 429)
     assert 0 < int(reply.headers["Retry-After"]) <= 30
-    assert requests.get(service.url + "/api/v2/rules", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=5).ok
+    assert requests.get(service.url + "/api/v2/rules", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=60).ok
 
 
 def test_addresses_are_told_apart_behind_a_trusted_proxy_only(start_service: StartService) -> None:
@@ -98,13 +98,13 @@ def test_addresses_are_told_apart_behind_a_trusted_proxy_only(start_service: Sta
 
 def test_a_proxy_that_is_no_address_is_refused_at_the_start(start_service: StartService) -> None:
     service = start_service("webui", wait=False, TRUSTED_PROXIES="proxy.example")
-    assert service.process.wait(15) == 78
+    assert service.process.wait(60) == 78
     assert "TRUSTED_PROXIES" in service.log()
 
 
 def test_signing_out_is_a_form_of_this_session(service: ServiceProcess) -> None:
     browser = Browser(service).sign_in()
-    assert browser.get(service.url + "/sign-out", timeout=5).status_code == 405
+    assert browser.get(service.url + "/sign-out", timeout=60).status_code == 405
     browser.submit("/sign-out", {"csrf": "forged"}, 403)
     browser.open("/")
     assert browser.submit("/sign-out", {}).headers["Location"] == "/sign-in"
@@ -125,20 +125,20 @@ def test_a_session_ends_with_its_key(start_service: StartService) -> None:
 def test_the_api_takes_a_session_with_its_token_on_what_changes(service: ServiceProcess) -> None:
     browser = Browser(service).sign_in("editor")
     rules = service.url + "/api/v2/rules"
-    assert browser.get(rules, timeout=5).status_code == 200
-    assert "X-CSRF-Token" in browser.post(rules, json=RULE, timeout=5).json()["error"]
+    assert browser.get(rules, timeout=60).status_code == 200
+    assert "X-CSRF-Token" in browser.post(rules, json=RULE, timeout=60).json()["error"]
     token = {"X-CSRF-Token": browser.csrf}
-    assert browser.post(rules, json=RULE, headers=token, timeout=5).status_code == 201
+    assert browser.post(rules, json=RULE, headers=token, timeout=60).status_code == 201
     viewer = Browser(service).sign_in("viewer")
-    assert viewer.post(rules, json=RULE, headers={"X-CSRF-Token": viewer.csrf}, timeout=5).status_code == 403
+    assert viewer.post(rules, json=RULE, headers={"X-CSRF-Token": viewer.csrf}, timeout=60).status_code == 403
 
 
 def test_a_key_reads_pages_and_sends_no_forms(service: ServiceProcess) -> None:
     key = {"X-API-KEY": WEBUI_API_KEY}
-    assert "default · admin" in requests.get(service.url + "/", headers=key, timeout=5).text
-    wrong = requests.get(service.url + "/", headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=5)
+    assert "default · admin" in requests.get(service.url + "/", headers=key, timeout=60).text
+    wrong = requests.get(service.url + "/", headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=60)
     assert wrong.status_code == 303
-    sent = requests.post(service.url + "/preferences", headers=key, data={"csrf": ""}, timeout=5)
+    sent = requests.post(service.url + "/preferences", headers=key, data={"csrf": ""}, timeout=60)
     assert sent.status_code == 401
 
 
@@ -168,7 +168,7 @@ def test_a_form_of_another_site_does_not_wait(service: ServiceProcess) -> None:
 def test_pages_forbid_the_browser_what_they_do_not_need(service: ServiceProcess) -> None:
     browser = Browser(service).sign_in()
     page = browser.open("/")
-    reply = browser.get(service.url + "/", timeout=5)
+    reply = browser.get(service.url + "/", timeout=60)
     policy = reply.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "frame-ancestors 'none'" in policy
@@ -182,19 +182,19 @@ def test_the_consoles_own_files_are_kept_for_ever_under_an_address_of_their_cont
     addresses = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
     assert addresses
     for address in addresses:
-        reply = requests.get(service.url + address, timeout=5)
+        reply = requests.get(service.url + address, timeout=60)
         assert reply.status_code == 200
         assert "immutable" in reply.headers["Cache-Control"]
     old = re.sub(r"/static/\w+/", "/static/0/", addresses[0])
-    assert requests.get(service.url + old, timeout=5).headers["Cache-Control"] == "no-store"
-    assert requests.get(service.url + "/static/0/../app.py", timeout=5).status_code == 404
+    assert requests.get(service.url + old, timeout=60).headers["Cache-Control"] == "no-store"
+    assert requests.get(service.url + "/static/0/../app.py", timeout=60).status_code == 404
 
 
 def test_what_is_not_there_is_a_page_for_people_and_json_for_programs(service: ServiceProcess) -> None:
     browser = Browser(service).sign_in()
     assert "Nothing here" in browser.open("/nothing<script>", 404)
     assert "<script>" not in browser.open("/nothing<script>", 404).replace('<script type="module"', "")
-    assert browser.get(service.url + "/api/v2/nothing", timeout=5).json()["error"]
+    assert browser.get(service.url + "/api/v2/nothing", timeout=60).json()["error"]
 
 
 def test_reading_pages_changes_nothing(service: ServiceProcess, database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Any
 
 import pytest
 import requests
@@ -44,6 +45,16 @@ def count(cache: Redis, message: str, times: int, age: float = 3600) -> str:
     return pattern.hash
 
 
+def wait_counted(api: Api, times: int) -> list[dict[str, Any]]:
+    """Wait until a pattern is counted so often, which follows the audit, and return the patterns."""
+
+    def look() -> list[dict[str, Any]]:
+        patterns: list[dict[str, Any]] = api.get("/unhandled").json()["patterns"]
+        return patterns if any(each["count"] == times for each in patterns) else []
+
+    return wait_for(look, f"a pattern counted {times} times")
+
+
 def test_patterns_are_listed_nearest_to_the_threshold_first(api: Api, cache: Redis) -> None:
     crossed = count(cache, "fan 7 removed", 140)
     calm = count(cache, "NTP lost 10.0.0.1", 3)
@@ -71,8 +82,7 @@ def test_what_an_alerter_counts_is_what_is_shown(api: Api, trail: Trail, start_s
     start_service("alerter")
     trail.send(*[queue_entry(f"lamp {number} is blue")[1] for number in range(7)])
     trail.wait_rows(7)
-    patterns = wait_for(lambda: api.get("/unhandled").json()["patterns"], "the pattern")
-    assert patterns is not None
+    patterns = wait_counted(api, 7)
     assert [(each["template"], each["count"]) for each in patterns] == [("lamp <num> is blue", 7)]
     assert patterns[0]["first_seen"] is not None
     browser = Browser(api.service)
@@ -108,6 +118,7 @@ def test_the_open_row_names_the_hosts(api: Api, trail: Trail, start_service: Sta
     trail.send(*[queue_entry(f"lamp {number} is blue", host)[1] for number, host in enumerate(hosts)])
     trail.send(queue_entry("lamp is blue", "edge-9")[1])
     trail.wait_rows(4)
+    wait_counted(api, 3)
     browser = Browser(api.service)
     browser.open("/sign-in")
     browser.submit("/sign-in", {"key": WEBUI_API_KEY})

@@ -39,7 +39,7 @@ class Api:
         place = path if path.startswith("/api/") else f"/api/v2{path}"
         sent = {"X-API-KEY": self.key} if self.key is not None else {}
         return requests.request(
-            method, self.service.url + place, json=body, data=data, headers={**sent, **(headers or {})}, timeout=15
+            method, self.service.url + place, json=body, data=data, headers={**sent, **(headers or {})}, timeout=60
         )
 
     def get(self, path: str, **headers: str) -> requests.Response:
@@ -58,7 +58,8 @@ def error_of(reply: requests.Response, status: int) -> dict[str, Any]:
     """Return an error's body once its shape and status are right."""
     assert reply.status_code == status, reply.text
     body: dict[str, Any] = reply.json()
-    assert set(body) - {"details"} == {"error", "correlation_id"}
+    versions = {"yours", "stored"} if status == 412 else set()
+    assert set(body) - {"details"} == {"error", "correlation_id"} | versions
     assert body["correlation_id"] == reply.headers["X-Correlation-ID"]
     assert reply.headers["X-API-Version"] == "v2.5"
     return body
