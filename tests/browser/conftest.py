@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.console import ENVIRONMENT, Console
+from tests.browser.console import ENVIRONMENT, PATIENCE, Console
 from tests.harness.processes import StartService
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -22,6 +22,7 @@ FLAGS = (
 )
 
 OpenConsole = Callable[..., Console]
+expect.set_options(timeout=PATIENCE)
 
 
 # One a module: while it is open, an event loop runs in this thread, and other tests' coroutines need one of their own.

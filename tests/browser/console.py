@@ -12,6 +12,7 @@ from tests.harness.processes import ServiceProcess
 ROLES = ("viewer", "operator", "editor", "admin")
 # WCAG 2.2 at level AA, and what it builds on.
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa")
+PATIENCE = 45_000  # milliseconds; on a busy machine a page may take a while
 # Failures of the network are told by the tests that cause them; a page's own faults are not.
 HARMLESS = "Failed to load resource"
 TELL_VIOLATIONS = """
@@ -41,7 +42,7 @@ class Console:
             viewport={"width": width, "height": 900},
             timezone_id="Europe/Berlin",
         )
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(PATIENCE)
         self.context.add_init_script(TELL_VIOLATIONS)
         self.page = self.context.new_page()
         self.problems: list[str] = []

@@ -8,7 +8,7 @@ from tests.browser.console import Console
 from tests.harness.entries import queue_entry
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
-from tests.service.trail import FAST, Trail
+from tests.service.trail import FAST, QUEUE, Trail
 from tests.service.web_api import Api
 
 
@@ -35,9 +35,10 @@ def review_and_save(console: Console) -> None:
 
 
 def audited(trail: Trail, *entries: bytes) -> None:
-    """Let an alerter handle events."""
+    """Let an alerter handle events, and count the patterns of those that no rule matched."""
     trail.send(*entries)
     trail.wait_rows(len(entries))
+    wait_for(lambda: trail.length(QUEUE) == 0 and trail.nothing_is_held(), "all settled")
 
 
 def test_from_the_first_sign_in_to_the_first_rule(
