@@ -12,7 +12,7 @@ from mutt.rules import TEAM_MAX
 HOSTNAME_MAX = 255
 # What separates words, paths and queries is in no hostname or address; everything else is the sender's business.
 _FORBIDDEN = re.compile(r"[\s/?#\x00-\x1f\x7f]")
-_READ_ONLY = frozenset({"id", "created_at", "updated_at"})
+_READ_ONLY = frozenset({"id", "version", "created_at", "updated_at"})
 
 
 def hostname(value: Any) -> str:

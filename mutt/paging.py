@@ -10,6 +10,7 @@ from mutt.fields import iso, parse_timestamp
 from mutt.ids import is_uuid
 
 DAY = timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}\s*")
 
 
@@ -50,4 +51,6 @@ def start_of(text: str) -> datetime:
 def end_of(text: str) -> datetime:
     """Return the moment before which to look: a time, or the end of a day. Raises ValueError."""
     moment = start_of(text)
-    return moment + DAY if _DATE.fullmatch(text) else moment
+    if not _DATE.fullmatch(text):
+        return moment
+    return moment + DAY if moment < _LAST - DAY else _LAST

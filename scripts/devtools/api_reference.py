@@ -1,36 +1,31 @@
 """docs/api.md, written from the description that the web UI gives of itself."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mutt.api_words import Field, Operation, operations, shapes
+from mutt.api_words import STATUSES, Field, Operation, Reply, operations, shapes
 
+OWN = frozenset({"400", "404", "409", "412"})  # refusals whose words differ from endpoint to endpoint
 INTRODUCTION = """\
-The web UI's API, on port 8090. Every path is also there below `/api/v1/`, with the header `X-API-Deprecated: true`;
-of the SLO alone `/api/v1/slo` is the current one. The API describes itself at `/api/v2/openapi.json`.
-
-**Who may.** A key in the header `X-API-KEY`, or the session of a signed-in browser; then anything but GET also needs
-the page's token in `X-CSRF-Token`. A *viewer* reads; an *operator* also replays, edits and deletes dead letters; an
-*editor* also changes rules, hosts and teams; an *admin* also changes the configuration. Keys, their names and their
-roles are in `WEBUI_API_KEYS`.
-
-**What comes back.** JSON, with `X-API-Version` and `X-Correlation-ID`. Anything but 2xx is `{"error",
-"correlation_id"}`, with `details` by field at a 400. 401: no key, or one that is not known. 403: the role does not
-suffice. 404: there is no such thing. 409: it exists already, or is not as it was seen. 412: it was changed meanwhile.
-413: the body is too large. 503: Redis or PostgreSQL does not answer; the header `Retry-After` says when to try again.
-Times are UTC, ISO 8601, with `Z`.
-
-**Changes** are recorded in the same transaction, with the name of the key; an optional `reason` in the body or the
-query is kept with them.
+The web UI's API, on port 8090; it describes itself at `/api/v2/openapi.json`, and the console shows that at
+`/help/api`. The examples are recorded from the service that the tests run, long lists cut.
 """
 
 
 def reference(document: dict[str, Any], generated: str) -> str:
     """Return the page's text."""
-    lines = ["# API", "", generated, "", INTRODUCTION]
+    lines = ["# API", "", generated, "", INTRODUCTION, document["info"]["description"]]
+    lines += [
+        "| status | what it says |",
+        "|---|---|",
+        *(f"| {name} | {says} |" for name, says in STATUSES.items()),
+        "",
+    ]
+    abouts = {tag["name"]: tag["description"] for tag in document.get("tags", ())}
     known = set(document["components"]["schemas"])
     for tag, told in operations(document).items():
-        lines += [f"## {tag}", ""]
+        lines += [f"## {tag}", "", abouts.get(tag, ""), ""]
         for operation in told:
             lines += _operation(operation, known)
     lines += ["## Shapes", ""]
@@ -40,12 +35,34 @@ def reference(document: dict[str, Any], generated: str) -> str:
 
 
 def _operation(told: Operation, known: set[str]) -> Iterator[str]:
-    yield from (f"### {told.method} {told.path}", "", told.about, "")
+    yield from (f"### {told.method} {told.path}", "", f"{told.about} Needs the role {told.role}.", "")
     yield from _table(told.parameters, known)
     if told.body:
         yield from (f"Body, {told.body}:" if told.fields else f"Body: {told.body}.", "")
         yield from _table(told.fields, known)
-    yield from (f"Replies: {'; '.join(_linked(reply, known) for reply in told.replies)}.", "")
+        yield from _code(told.example)
+    yield from _replies(told.replies, known)
+
+
+def _replies(replies: Iterable[Reply], known: set[str]) -> Iterator[str]:
+    """Yield what succeeds with its example, and a line for each refusal with the words of its own."""
+    for each in replies:
+        if each.status.startswith("2"):
+            yield from (f"Reply {each.status}, {_linked(each.shape, known)}:" if each.shape else "Reply:", "")
+            yield from _code(each.example)
+    others = [each for each in replies if not each.status.startswith("2")]
+    own = [each for each in others if each.status in OWN]
+    yield f"Refusals: {', '.join(each.status for each in others)}." + (" Such as:" if own else "")
+    yield ""
+    for each in own:
+        yield f"- {each.status}: {_cell(json.loads(each.example)['error'] if each.example else each.meaning)}"
+    if own:
+        yield ""
+
+
+def _code(example: str) -> Iterator[str]:
+    if example:
+        yield from ("```json" if example.startswith(("{", "[")) else "```text", example, "```", "")
 
 
 def _table(members: Iterable[Field], known: set[str]) -> list[str]:
@@ -64,4 +81,4 @@ def _linked(text: str, known: set[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from services.runtime.health import VERSION, Health
+from services.runtime.health import Health
 from services.runtime.ops_server import routes
 from services.web_ui import assets, replies
 from services.web_ui.api import (
@@ -25,6 +25,7 @@ from services.web_ui.api import (
 )
 from services.web_ui.board import Watcher
 from services.web_ui.context import Context, Viewer
+from services.web_ui.description import Api
 from services.web_ui.gate import Gate
 from services.web_ui.pages import api_help, dashboard, dead_actions, dead_list, deciding, sign_in
 from services.web_ui.pages import events as events_page
@@ -37,16 +38,7 @@ from services.web_ui.service_levels import ServiceLevels
 
 def api() -> FastAPI:
     """Return the API alone, which openapi.json and docs/api.md describe."""
-    # The description has a route of its own, which asks for a key like the rest of the API.
-    app = FastAPI(
-        title="MUTT web UI",
-        version=VERSION,
-        description="Rules, hosts, teams, configuration and audit. Every change is recorded and takes effect at once.",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
+    app = Api()
     # Paths with a word of their own come before those that take any word.
     for part in (
         trials,

@@ -1,6 +1,7 @@
-"""What a request brings: its JSON object, its reason, and the version that it was made for."""
+"""What a request brings: its JSON object, and the reason for a change."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -41,7 +42,9 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 def change_of(request: Request, caller: Caller, body: dict[str, Any] | None = None) -> Change:
     """Return who makes this change and why; the reason is taken out of `body`, or out of the query."""
-    reason = (body or {}).pop("reason", None) or request.query_params.get("reason")
+    reason = None if body is None else body.pop("reason", None)
+    if reason in (None, ""):
+        reason = request.query_params.get("reason") or None
     try:
         reason = text(REASON_MAX)(reason)
     except (TypeError, ValueError) as error:
@@ -49,24 +52,12 @@ def change_of(request: Request, caller: Caller, body: dict[str, Any] | None = No
     return Change(caller.name, reason, request.state.correlation_id)
 
 
-def check_version(request: Request, found: int, body: dict[str, Any] | None = None) -> None:
-    """Raise ApiError 412 when the request was made for another version; `version` is taken out of `body`.
-
-    The version comes in If-Match (`"3"`, `3`, `*`) or as the body's `version`.
-    """
-    wanted: set[str] = set()
-    header = request.headers.get("if-match")
-    if header is not None and header.strip() != "*":
-        wanted.add(header.strip().removeprefix("W/").strip('"'))
-    version = (body or {}).pop("version", None)
-    if version is not None:
-        wanted.add(str(version))
-    if wanted - {str(found)}:
-        raise ApiError(
-            412,
-            f"this is version {found} by now, the change was made for {', '.join(sorted(wanted))}: "
-            "read it again and repeat the change",
-        )
+def refuse_unknown(body: Mapping[str, Any], *known: str) -> None:
+    """Raise ApiError 400 that names the members of a body that mean nothing here."""
+    unknown = f"unknown field; known are {', '.join((*known, 'reason'))}"
+    details = {name: unknown for name in body if name not in known}
+    if details:
+        raise ApiError(400, f"the body holds what is not known here: {', '.join(details)}", details=details)
 
 
 async def _read(request: Request, most: int) -> bytes:

@@ -1,6 +1,6 @@
 """What the handlers of the API work with, and how they ask for it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -75,10 +75,14 @@ async def context(request: Request) -> Context:
     return found
 
 
-def needs(role: Role) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that lets callers of at least this role pass, by key or by session."""
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A dependency that lets callers of at least this role pass, by key or by session."""
 
-    async def caller(request: Request, key: Annotated[str | None, Security(_header)]) -> Caller:
+    role: Role
+
+    async def __call__(self, request: Request, key: Annotated[str | None, Security(_header)]) -> Caller:
+        """Return who calls; raises ApiError 401 and 403."""
         parts = await context(request)
         found = parts.keyring.find(key) if key else _of_session(request, parts)
         if found is None:
@@ -86,12 +90,14 @@ def needs(role: Role) -> Callable[..., Awaitable[Caller]]:
             raise ApiError(
                 401, f"{problem}; send it in the header X-API-KEY", headers={"WWW-Authenticate": "X-API-KEY"}
             )
-        if found.role < role:
-            message = f"key {found.name!r} has the role {found.role.name.lower()}; this needs {role.name.lower()}"
-            raise ApiError(403, message)
+        if found.role < self.role:
+            raise ApiError(403, too_little(found, self.role))
         return found
 
-    return caller
+
+def too_little(caller: Caller, needed: Role) -> str:
+    """Return why a caller may not do something."""
+    return f"key {caller.name!r} has the role {caller.role.name.lower()}; this needs {needed.name.lower()}"
 
 
 def _of_session(request: Request, parts: Context) -> Caller | None:
@@ -105,7 +111,7 @@ def _of_session(request: Request, parts: Context) -> Caller | None:
 
 
 Parts = Annotated[Context, Depends(context)]
-Viewer = Annotated[Caller, Depends(needs(Role.VIEWER))]
-Operator = Annotated[Caller, Depends(needs(Role.OPERATOR))]
-Editor = Annotated[Caller, Depends(needs(Role.EDITOR))]
-Admin = Annotated[Caller, Depends(needs(Role.ADMIN))]
+Viewer = Annotated[Caller, Depends(Needs(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(Needs(Role.OPERATOR))]
+Editor = Annotated[Caller, Depends(Needs(Role.EDITOR))]
+Admin = Annotated[Caller, Depends(Needs(Role.ADMIN))]

@@ -12,6 +12,9 @@ from services.web_ui.dead_letters import DeadLetters, Found
 from services.web_ui.dead_moves import BATCH, Outcome
 from services.web_ui.replies import ApiError
 
+# Further on than any list is long, and within what Redis counts to.
+START_MAX = 10_000_000
+
 Name = tuple[str, str, int]  # event_id, digest, and the index at which the letter was seen
 Act = Callable[[Sequence[Found]], Awaitable[list[Outcome]]]
 
@@ -51,9 +54,7 @@ def wanted_of(body: Mapping[str, Any], now: datetime | None = None) -> Wanted:
     moment = parse_timestamp(before) if before is not None else now or datetime.now(UTC)
     if moment is None:
         raise ApiError(400, "`before` has to be a time in ISO 8601", details={"before": "a time in ISO 8601"})
-    if not isinstance(start, int) or isinstance(start, bool) or start < 0:
-        raise ApiError(400, "`start` has to be a whole number, 0 or more", details={"start": "0 or more"})
-    return Wanted([], Filter(**chosen, before=moment), start)
+    return Wanted([], Filter(**chosen, before=moment), _index("start", start))
 
 
 async def carry_out(letters: DeadLetters, wanted: Wanted, act: Act) -> Batch:
@@ -101,9 +102,15 @@ def _names(given: Any) -> list[Name]:
         event_id, digest = (each.get("event_id"), each.get("sha256")) if isinstance(each, dict) else (None, None)
         if not isinstance(event_id, str) or not isinstance(digest, str):
             raise ApiError(400, "each letter needs `event_id` and `sha256`", details={"letters": "event_id, sha256"})
-        near = each.get("index", 0)
-        names.append((event_id, digest.lower(), near if isinstance(near, int) and near > 0 else 0))
+        names.append((event_id, digest.lower(), _index("index", each.get("index", 0))))
     return names
+
+
+def _index(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= START_MAX:
+        allowed = f"a whole number from 0 to {START_MAX}"
+        raise ApiError(400, f"`{name}` has to be {allowed}", details={name: allowed})
+    return value
 
 
 def _missing(queue: Queue, event_id: str) -> Found:

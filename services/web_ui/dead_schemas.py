@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from services.web_ui.schemas import body
+from services.web_ui.dead_moves import BATCH
+from services.web_ui.dead_requests import START_MAX
+from services.web_ui.request_schemas import REASON, body
 
 
 class Depths(BaseModel):
@@ -119,18 +121,24 @@ class Fates(BaseModel):
     outcomes: list[Fate]
 
 
-_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the letter's bytes, as listed"}
-_REASON = {"type": "string", "description": "Why; kept with the record"}
+_DIGEST = {"type": "string", "description": "SHA-256 of the letter's bytes, as listed"}
 _MANY: dict[str, Any] = {
     "letters": {
         "type": "array",
-        "maxItems": 100,
+        "description": "The letters that are meant, as listed",
+        "minItems": 1,
+        "maxItems": BATCH,
         "items": {
             "type": "object",
             "properties": {
-                "event_id": {"type": "string"},
+                "event_id": {"type": "string", "description": "As listed"},
                 "sha256": _DIGEST,
-                "index": {"type": "integer", "description": "As listed; finds it quickly in a long list"},
+                "index": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": START_MAX,
+                    "description": "As listed; finds it quickly in a long list",
+                },
             },
             "required": ["event_id", "sha256"],
         },
@@ -139,22 +147,36 @@ _MANY: dict[str, Any] = {
         "type": "object",
         "description": "In place of letters: up to 100 of those that it lets through; {} lets all through",
         "properties": {"error": {"type": "string"}, "hostname": {"type": "string"}, "q": {"type": "string"}},
+        "additionalProperties": False,
     },
-    "before": {"type": "string", "description": "With a filter: letters that died later are not meant"},
-    "start": {"type": "integer", "description": "With a filter: the index to go on at"},
-    "operation": {"type": "string", "description": "With a filter: the operation that this request goes on with"},
-    "reason": _REASON,
+    "before": {"type": ["string", "null"], "description": "With a filter: letters that died later are not meant"},
+    "start": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": START_MAX,
+        "description": "With a filter: the index to go on at",
+    },
+    "operation": {
+        "type": ["string", "null"],
+        "format": "uuid",
+        "description": "With a filter: the operation that this request goes on with",
+    },
+    "reason": REASON,
 }
-ONE = body({"sha256": _DIGEST, "reason": _REASON}, ["sha256"])
+ONE = body({"sha256": _DIGEST, "reason": REASON}, ["sha256"])
 EDITED = body(
     {
         "sha256": _DIGEST,
         "payload": {"type": ["string", "object"], "description": "The edited payload, as text or as an object"},
-        "reason": _REASON,
+        "reason": REASON,
     },
     ["sha256", "payload"],
 )
 MANY = body(_MANY, [])
 EDITED_MANY = body(
-    {**_MANY, "set": {"type": "object", "description": "Members of each payload that are replaced"}}, ["set"]
+    {
+        **_MANY,
+        "set": {"type": "object", "minProperties": 1, "description": "Members of each payload that are replaced"},
+    },
+    ["set"],
 )

@@ -6,8 +6,9 @@ import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from psycopg_pool import PoolTimeout
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from mutt.errors import RuleError
@@ -21,7 +22,7 @@ log = get_logger(__name__)
 
 
 class ApiError(Exception):
-    """A reply that is not 2xx; `details` maps fields to what is wrong with them."""
+    """A reply that is not 2xx; `details` maps fields to what is wrong with them, `more` are further members."""
 
     def __init__(
         self,
@@ -30,20 +31,23 @@ class ApiError(Exception):
         *,
         details: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         self.status = status
         self.message = message
         self.details = details
         self.headers = headers
+        self.more = more
         super().__init__(message)
 
 
-def refuse(
+def refuse(  # noqa: PLR0917  (what a reply holds)
     request: Request,
     status: int,
     message: str,
     details: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> Response:
     """Return an error's reply: `{"error", "correlation_id"[, "details"]}`, or a page where a page was asked for."""
     page: Callable[..., Response] | None = getattr(request.app.state, "error_page", None)
@@ -52,7 +56,7 @@ def refuse(
     body: dict[str, object] = {"error": message, "correlation_id": request.state.correlation_id}
     if details:
         body["details"] = dict(details)
-    return JSONResponse(body, status, dict(headers or {}))
+    return JSONResponse({**body, **(more or {})}, status, dict(headers or {}))
 
 
 def install(app: FastAPI) -> None:
@@ -70,14 +74,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(psycopg.DataError, _refused_by_database)
     app.add_exception_handler(psycopg.errors.ReadOnlySqlTransaction, _database_refuses)
     app.add_exception_handler(psycopg.errors.InsufficientPrivilege, _database_refuses)
+    app.add_exception_handler(ResponseError, _redis_refuses)
     app.add_exception_handler(RedisError, _redis_away)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ApiError):
         raise error
-    return refuse(request, error.status, error.message, error.details, error.headers)
+    return refuse(request, error.status, error.message, error.details, error.headers, error.more)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -127,9 +133,19 @@ async def _refused_by_database(request: Request, error: Exception) -> Response:
     return refuse(request, 400, f"PostgreSQL refuses the values: {f'constraint {name}' if name else error}")
 
 
+async def _redis_refuses(request: Request, error: Exception) -> Response:
+    log.error("Redis does not let this service do its work", error=str(error))
+    return refuse(request, 503, f"Redis lets nothing be done here ({error}); see /health", headers=RETRY_AFTER)
+
+
 async def _redis_away(request: Request, error: Exception) -> Response:
     log.warning("Redis does not answer", error=f"{type(error).__name__}: {error}")
     return refuse(request, 503, "Redis does not answer; see /health, and try again", headers=RETRY_AFTER)
+
+
+async def _gone(request: Request, _error: Exception) -> Response:
+    # Nobody reads this; it keeps a sender that hangs up from being logged as our failure.
+    return refuse(request, 400, "the connection was closed before the body was there")
 
 
 async def _failed(request: Request, _error: Exception) -> Response:

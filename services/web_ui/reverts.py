@@ -8,7 +8,7 @@ from mutt.dynamic_keys import ALL
 from mutt.hosts import validate_host, validate_team
 from mutt.record_changes import editable, title
 from mutt.rules import FIELDS, validate_rule
-from services.web_ui.context import Context
+from services.web_ui.context import Context, too_little
 from services.web_ui.keyring import Caller, Role
 from services.web_ui.queries import HOSTS, RULES, TEAMS, Change, Queries, Row
 from services.web_ui.replies import ApiError
@@ -69,9 +69,7 @@ async def _bring(
     if needed is None:
         raise ApiError(400, f"a change of {table} cannot be reverted here")
     if caller.role < needed:
-        raise ApiError(
-            403, f"key {caller.name!r} has the role {caller.role.name.lower()}; this needs {needed.name.lower()}"
-        )
+        raise ApiError(403, too_little(caller, needed))
     change = change._replace(reason=change.reason or f"reverts change {found['id']}")
     if table == CONFIG:
         done = await _bring_config(parts, record_id, state, change)

@@ -1,10 +1,8 @@
-"""The shapes of requests and replies, for the API's description; the checks themselves are in mutt/."""
+"""The shapes of replies, for the API's description."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
-
-from mutt.rules import DEV_HANDLINGS, PROD_HANDLINGS, MatchType
 
 
 class Error(BaseModel):
@@ -13,6 +11,16 @@ class Error(BaseModel):
     error: str
     correlation_id: str
     details: dict[str, str] | None = None
+
+
+Stored = TypeVar("Stored")
+
+
+class Conflict(Error, Generic[Stored]):  # noqa: N818  (a shape)
+    """What is changed was changed meanwhile: `yours` is the version and the change sent, `stored` what is there now."""
+
+    yours: dict[str, Any]
+    stored: Stored
 
 
 class Message(BaseModel):
@@ -54,6 +62,7 @@ class Host(BaseModel):
     """A development host."""
 
     hostname: str
+    version: str
     created_at: str
     updated_at: str
 
@@ -72,6 +81,7 @@ class Team(BaseModel):
 
     hostname: str
     team_assignment: str
+    version: str
     created_at: str
     updated_at: str
 
@@ -199,6 +209,7 @@ class Setting(BaseModel):
     purpose: str
     variable: str | None
     warning: str | None
+    version: str
 
 
 class Config(BaseModel):
@@ -208,46 +219,16 @@ class Config(BaseModel):
     enabled: bool
 
 
-_NULLABLE_TEXT = {"type": ["string", "null"]}
-_REASON = {"type": "string", "description": "Why; kept with the change"}
-_RULE_FIELDS: dict[str, Any] = {
-    "name": _NULLABLE_TEXT,
-    "description": _NULLABLE_TEXT,
-    "match_string": _NULLABLE_TEXT | {"description": "A substring or, for match_type regex, a pattern (RE2)"},
-    "trap_oid": _NULLABLE_TEXT | {"description": "A prefix, such as 1.3.6.1.4.1.9"},
-    "syslog_severity": {"type": ["integer", "null"], "minimum": 0, "maximum": 7},
-    "match_type": {"enum": [str(kind) for kind in MatchType]},
-    "priority": {"type": "integer", "minimum": 1, "maximum": 1000},
-    "prod_handling": {"enum": [str(handling) for handling in PROD_HANDLINGS]},
-    "dev_handling": {"enum": [str(handling) for handling in DEV_HANDLINGS]},
-    "team_assignment": {"type": "string"},
-    "is_active": {"type": "boolean", "default": True},
-    "reason": _REASON,
-}
-_RULE_REQUIRED = ["match_type", "priority", "prod_handling", "dev_handling", "team_assignment"]
+def errors(*statuses: int, away: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of the errors that every endpoint has, and of these.
 
-
-def body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """Return the description of a JSON object as a request's body."""
-    schema: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-NEW_RULE = body(_RULE_FIELDS, _RULE_REQUIRED)
-CHANGED_RULE = body({**_RULE_FIELDS, "version": {"type": "integer", "description": "As If-Match"}}, [])
-NEW_HOST = body({"hostname": {"type": "string"}, "reason": _REASON}, ["hostname"])
-NEW_TEAM = body(
-    {"hostname": {"type": "string"}, "team_assignment": {"type": "string"}, "reason": _REASON},
-    ["hostname", "team_assignment"],
-)
-NEW_VALUE = body({"value": {"type": ["integer", "number", "string"]}, "reason": _REASON}, ["value"])
-CHANGED_TEAM = body({"team_assignment": {"type": "string"}, "reason": _REASON}, ["team_assignment"])
-
-
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the descriptions of the errors that every endpoint has, and of these."""
+    What follows from the method, the role and a body is added by the description itself.
+    """
     # With a `default` FastAPI does not add its own 422, which never happens here.
-    known: tuple[int | str, ...] = (400, 401, 403, *statuses, 503, "default")
+    known: tuple[int | str, ...] = (401, *statuses, *((503,) if away else ()), "default")
     return {status: {"model": Error} for status in known}
+
+
+def conflict(stored: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the description of a 412, which holds both versions of `stored`."""
+    return {412: {"model": Conflict[stored]}}  # type: ignore[valid-type]

@@ -1,5 +1,6 @@
 """The dynamic configuration between Redis, which holds it, and PostgreSQL, which remembers who changed it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from mutt.fallbacks import fallback
 from services.logging_utils import get_logger
 from services.web_ui.context import Context
 from services.web_ui.queries import Change, Queries
+from services.web_ui.rows import digest
 
 TABLE = "dynamic_config"
 EXTERNAL = "external"
@@ -39,9 +41,12 @@ class StoredConfig:
         stored = await self._read([key.name for key in wanted])
         return [self._shown(key, stored[key.name]) for key in wanted]
 
-    async def replace(self, key: DynamicKey, text: str | None, change: Change) -> bool:
+    async def replace(
+        self, key: DynamicKey, text: str | None, change: Change, check: Callable[[dict[str, Any]], None] | None = None
+    ) -> bool:
         """Set a key, or delete it where `text` is None; returns False when that changes nothing.
 
+        `check` is given the key as show() tells it, while nobody else changes it, and raises where it is not as wanted.
         The record is written first and committed last; when the commit fails the old value is put back.
         """
         touched: tuple[str | None] | None = None
@@ -49,6 +54,8 @@ class StoredConfig:
             async with self._parts.database() as queries:
                 await queries.connection.execute(_LOCK)
                 old = (await self._read([key.name]))[key.name]
+                if check is not None:
+                    check(self._shown(key, old))
                 if old == text:
                     return False
                 operation = "DELETE" if text is None else "CREATE" if old is None else "UPDATE"
@@ -127,6 +134,7 @@ class StoredConfig:
             "purpose": key.purpose,
             "variable": key.variable,
             "warning": warning,
+            "version": digest(text),
         }
 
 

@@ -4,17 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from services.web_ui import schemas
+from services.web_ui.dry_runs import HOURS_MAX
+from services.web_ui.request_schemas import IGNORED, REASON, RULE_FIELDS, body, document
 from services.web_ui.schemas import Change
-
-RULE_EXAMPLE = {
-    "match_string": "UPDOWN.*down",
-    "match_type": "regex",
-    "priority": 840,
-    "prod_handling": "Page_and_ticket",
-    "dev_handling": "Log_only",
-    "team_assignment": "CORE",
-}
 
 
 class _Open(BaseModel):
@@ -138,65 +130,87 @@ class Plan(BaseModel):
     delete: list[dict[str, Any]]
 
 
-_RULE = schemas.NEW_RULE["requestBody"]["content"]["application/json"]["schema"]["properties"]
-DRY_RUN = schemas.body(
+_ID = {"type": ["integer", "null"], "minimum": 1, "maximum": 2**31 - 1}
+DRY_RUN = body(
     {
         "rule": {
             "type": "object",
-            "properties": _RULE,
-            "example": RULE_EXAMPLE,
+            "properties": {
+                **RULE_FIELDS,
+                "reason": IGNORED,
+                "id": IGNORED,
+                "version": IGNORED,
+                "created_at": IGNORED,
+                "updated_at": IGNORED,
+            },
             "description": "The fields; of a stored rule those that change",
         },
-        "id": {"type": ["integer", "null"], "description": "The stored rule that changes; absent for a new one"},
-        "hours": {"type": "integer", "minimum": 1, "maximum": 744, "default": 24},
-        "replaces": {
-            "type": ["string", "null"],
-            "description": "An older dry run, to be stopped",
-        },
+        "id": {**_ID, "description": "The stored rule that changes; absent for a new one"},
+        "hours": {"type": "integer", "minimum": 1, "maximum": HOURS_MAX, "default": 24, "description": "How far back"},
+        "replaces": {"type": ["string", "null"], "description": "An older dry run, to be stopped"},
     },
     ["rule"],
 )
-VALIDATE = schemas.body(
-    {
-        **_RULE,
-        "id": {"type": ["integer", "null"], "description": "The stored rule, whose place among the others is told"},
-    },
-    [],
-)
-EXPLAIN = schemas.body(
-    {
-        "event_id": {"type": "string", "format": "uuid", "description": "An audited event"},
-        "event": {
-            "type": ["object", "string"],
-            "description": "Or an event as a sender sends it, or an entry of a queue, or either as text",
-            "example": {"hostname": "core1", "message": "link down", "syslog_severity": 3},
-        },
-    },
-    [],
-)
-REVERT_RULE = schemas.body({"version": {"type": "integer"}, "reason": {"type": "string"}}, ["version"])
-REVERT_CHANGE: dict[str, Any] = {
+# Of a rule that is being typed anything may be wrong: that is what the reply tells.
+VALIDATE = {
     "requestBody": {
-        "required": False,
+        "required": True,
         "content": {
             "application/json": {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "to": {"enum": ["before", "after"], "default": "before"},
-                        "reason": {"type": "string"},
+                        **{name: {"description": each["description"]} for name, each in RULE_FIELDS.items()},
+                        "reason": IGNORED,
+                        "id": {**_ID, "description": "The stored rule, whose place among the others is told"},
                     },
+                    "description": "A rule's fields, as far as they are typed",
                 }
             }
         },
     }
 }
-
-
-def document(*kinds: str) -> dict[str, Any]:
-    """Return the description of a file as a request's body."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string"}} for kind in kinds}}}
-
-
+EXPLAIN = body(
+    {
+        "event_id": {"type": ["string", "null"], "format": "uuid", "description": "An audited event"},
+        "event": {
+            "type": ["object", "string"],
+            "description": "Or an event as a sender sends it, or an entry of a queue, or either as text",
+        },
+    },
+    [],
+)
+REVERT_RULE = body(
+    {"version": {"type": "integer", "description": "The version to bring back"}, "reason": REASON}, ["version"]
+)
+REVERT_CHANGE = body(
+    {
+        "to": {
+            "type": "string",
+            "enum": ["before", "after"],
+            "default": "before",
+            "description": "To what it was before the change, or to what the change made of it",
+        },
+        "reason": REASON,
+    },
+    [],
+    is_needed=False,
+)
 YAML_FILE = document("application/yaml")
-LINES_FILE = document("text/csv", "application/json")
+RULES_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/yaml": {"schema": {"type": "string", "description": "rules: a list of rules"}}}}
+}
+_LISTS = {
+    name: {"type": "array", "items": {"type": "object"}, "description": f"The entries of a file of {name}"}
+    for name in ("hosts", "teams")
+}
+LINES_FILE = document("text/csv")
+LINES_FILE["requestBody"]["content"]["application/json"] = {"schema": {"type": "object", "properties": _LISTS}}
+LINES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/csv": {"schema": {"type": "string", "description": "A line of names, and one for each host"}},
+            "application/json": {"schema": {"type": "object", "properties": _LISTS}},
+        }
+    }
+}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from mutt.handling import Handling, normalise_host
 from mutt.paging import DAY, Position, decode_cursor, encode_cursor, end_of, start_of
 from services.web_ui import schemas
+from services.web_ui.api.parameters import ID_MAX
 from services.web_ui.audit_queries import SEARCH_TIMEOUT_MS, AuditQueries, Total, contains, time_of
 from services.web_ui.context import Parts, Viewer
 from services.web_ui.replies import ApiError
@@ -22,25 +23,34 @@ OFFSET_MAX = 10_000
 # What no index finds is looked for within a range of time, this long unless one is given.
 SEARCHED = ("q", "handling", "rule_id")
 
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
 T = TypeVar("T")
 
 Moment = Annotated[str | None, Field(description="A date, or a time in ISO 8601", max_length=40)]
-Word = Annotated[str | None, Field(min_length=1, max_length=255)]
-PageSize = Annotated[int | None, Field(ge=1, le=PAGE_MAX)]
+Page = Annotated[int, Field(ge=1, le=1_000_000, description="The page, from 1 on; far back a cursor is needed")]
+PageSize = Annotated[
+    int | None, Field(ge=1, le=PAGE_MAX, description="Entries in a page; absent means AUDIT_LOG_PAGE_SIZE")
+]
+
+
+def _word(meaning: str) -> Any:
+    # PostgreSQL's text holds no NUL, so nothing can be equal to it.
+    return Field(min_length=1, max_length=255, pattern="^[^\x00]*$", description=meaning)
 
 
 class EventQuery(BaseModel):
     """The parameters of audit-logs."""
 
-    hostname: Word = None
-    rule_id: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
-    correlation_id: UUID | None = None
-    event_id: UUID | None = None
-    handling: Handling | None = None
-    q: Annotated[str | None, Field(min_length=1, max_length=255, description="Text in the message")] = None
+    hostname: Annotated[str | None, _word("A hostname or an address, whole")] = None
+    rule_id: Annotated[int | None, Field(ge=1, le=ID_MAX, description="The rule that handled them")] = None
+    correlation_id: Annotated[UUID | None, Field(description="All events of one request")] = None
+    event_id: Annotated[UUID | None, Field(description="One event")] = None
+    handling: Annotated[Handling | None, Field(description="What became of them")] = None
+    q: Annotated[str | None, _word("Text in the message, in any case of letters")] = None
     start_date: Moment = None
     end_date: Moment = None
-    page: Annotated[int, Field(ge=1)] = 1
+    page: Page = 1
     limit: PageSize = None
     cursor: Annotated[str | None, Field(max_length=200, description="next_cursor of the page before")] = None
 
@@ -49,7 +59,7 @@ class EventQuery(BaseModel):
         start, end = _moment("start_date", start_of, self.start_date), _moment("end_date", end_of, self.end_date)
         exactly = self.correlation_id is not None or self.event_id is not None
         if start is None and not exactly and any(getattr(self, name) is not None for name in SEARCHED):
-            start = (end or now) - DAY
+            start = max(end or now, _FIRST + DAY) - DAY
         found = {
             "hostname": None if self.hostname is None else list({self.hostname, normalise_host(self.hostname)}),
             "rule_id": self.rule_id,
@@ -66,20 +76,20 @@ class EventQuery(BaseModel):
 class ChangeQuery(BaseModel):
     """The parameters of config-audit."""
 
-    changed_by: Word = None
-    table_name: Word = None
-    record_id: Word = None
-    operation: Word = None
+    changed_by: Annotated[str | None, _word("The name of the key that made the change")] = None
+    table_name: Annotated[str | None, _word("alert_rules, development_hosts, device_teams, dynamic_config …")] = None
+    record_id: Annotated[str | None, _word("The id, hostname or key of what was changed")] = None
+    operation: Annotated[str | None, _word("CREATE, UPDATE, DELETE; of dead letters REPLAY, EDIT, DELETE")] = None
     start_date: Moment = None
     end_date: Moment = None
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page: Page = 1
     limit: PageSize = None
 
 
 router = APIRouter(prefix="/api/v2", tags=["audit"])
 
 
-@router.get("/audit-logs", response_model=schemas.AuditLogs, responses=schemas.errors())
+@router.get("/audit-logs", response_model=schemas.AuditLogs, responses=schemas.errors(400))
 async def list_events(parts: Parts, _caller: Viewer, asked: Annotated[EventQuery, Query()]) -> dict[str, Any]:
     """List audited events, newest first.
 
@@ -105,7 +115,7 @@ async def list_events(parts: Parts, _caller: Viewer, asked: Annotated[EventQuery
     return {"logs": rows, "pagination": pagination}
 
 
-@router.get("/config-audit", response_model=schemas.ConfigAudit, responses=schemas.errors())
+@router.get("/config-audit", response_model=schemas.ConfigAudit, responses=schemas.errors(400))
 async def list_changes(parts: Parts, _caller: Viewer, asked: Annotated[ChangeQuery, Query()]) -> dict[str, Any]:
     """List the changes of rules, hosts, teams and configuration, newest first."""
     size = asked.limit or parts.settings.audit_log_page_size

@@ -1,16 +1,16 @@
 """What was changed of one record, and the way back."""
 
 # ruff: noqa: FAST003  (the id's parameter has another name, since `id` is Python's own)
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 
 from mutt.dynamic_keys import ALL
 from mutt.record_changes import field_changes, summary
 from services.web_ui import schemas, trial_schemas
 from services.web_ui.api.hosts import path_host
-from services.web_ui.api.rules import RuleId
-from services.web_ui.bodies import change_of, read_object
+from services.web_ui.api.parameters import ChangeId, ConfigKey, Host, RuleId
+from services.web_ui.bodies import change_of, read_object, refuse_unknown
 from services.web_ui.context import Context, Editor, Parts, Viewer
 from services.web_ui.queries import HOSTS, RULES, TEAMS, Row
 from services.web_ui.replies import ApiError
@@ -18,33 +18,31 @@ from services.web_ui.reverts import Reverted, restore_change, revert_change, rev
 from services.web_ui.rule_queries import history
 from services.web_ui.stored_config import TABLE as CONFIG
 
-ChangeId = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1)]
-
 router = APIRouter(prefix="/api/v2", tags=["history"])
 
 
-@router.get("/rules/{id}/history", response_model=trial_schemas.History, responses=schemas.errors(404))
+@router.get("/rules/{id}/history", response_model=trial_schemas.History, responses=schemas.errors(400, 404))
 async def rule_history(rule_id: RuleId, parts: Parts, _caller: Viewer) -> dict[str, Any]:
     """List the changes of a rule, deleted ones included, newest first."""
     return await _history(parts, RULES.name, str(rule_id), f"there is no rule {rule_id}, and never was one")
 
 
 @router.get("/dev-hosts/{hostname}/history", response_model=trial_schemas.History, responses=schemas.errors(404))
-async def host_history(hostname: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:
+async def host_history(hostname: Host, parts: Parts, _caller: Viewer) -> dict[str, Any]:
     """List when a host became a development host, and when it ceased to be one."""
     name = path_host(hostname)
     return await _history(parts, HOSTS.name, name, f"{name} was never a development host")
 
 
 @router.get("/teams/{hostname}/history", response_model=trial_schemas.History, responses=schemas.errors(404))
-async def team_history(hostname: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:
+async def team_history(hostname: Host, parts: Parts, _caller: Viewer) -> dict[str, Any]:
     """List the changes of a host's team."""
     name = path_host(hostname)
     return await _history(parts, TEAMS.name, name, f"{name} never had a team of its own")
 
 
 @router.get("/config/{key}/history", response_model=trial_schemas.History, responses=schemas.errors(404))
-async def config_history(key: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:
+async def config_history(key: ConfigKey, parts: Parts, _caller: Viewer) -> dict[str, Any]:
     """List the changes of a dynamic key."""
     if key not in ALL:
         raise ApiError(404, f"there is no dynamic key {key}; there are {', '.join(ALL)}")
@@ -61,6 +59,7 @@ async def revert_to_version(rule_id: RuleId, request: Request, parts: Parts, cal
     """Bring a rule back to one of its versions, a deleted one too; that is a new, recorded change."""
     body = await read_object(request)
     change = change_of(request, caller, body)
+    refuse_unknown(body, "version")
     version = body.get("version")
     if not isinstance(version, int) or isinstance(version, bool):
         raise ApiError(400, "the version is missing", details={"version": "a whole number is needed"})
@@ -80,8 +79,9 @@ async def revert_one_change(change_id: ChangeId, request: Request, parts: Parts,
     """
     body = await read_object(request) if _has_body(request) else {}
     change = change_of(request, caller, body)
+    refuse_unknown(body, "to")
     to = body.get("to", "before")
-    if to not in {"before", "after"}:
+    if to not in ("before", "after"):
         raise ApiError(400, "to is not valid", details={"to": "before or after"})
     bring = revert_change if to == "before" else restore_change
     return _shown(await bring(parts, caller, change_id, change))

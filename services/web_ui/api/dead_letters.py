@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from mutt.dead_groups import HOSTS_SHOWN, Filter, Group
 from mutt.dead_letters import NO_ID, Queue, editable
@@ -12,25 +12,30 @@ from mutt.fields import iso
 from mutt.ids import is_uuid
 from services.web_ui import dead_schemas as shapes
 from services.web_ui import schemas
-from services.web_ui.bodies import change_of, read_object
+from services.web_ui.api.parameters import Reason
+from services.web_ui.bodies import change_of, read_object, refuse_unknown
 from services.web_ui.context import Context, Operator, Parts, Viewer
 from services.web_ui.dead_letters import Found, shown
 from services.web_ui.dead_moves import DeadMoves, Outcome, payload_of
 from services.web_ui.dead_outcomes import outcomes
-from services.web_ui.dead_requests import Act, before_of, carry_out, of, wanted_of
+from services.web_ui.dead_requests import START_MAX, Act, before_of, carry_out, of, wanted_of
 from services.web_ui.dead_requests import shown as shown_outcome
 from services.web_ui.queries import Change
 from services.web_ui.replies import ApiError
 
-START_MAX = 10_000_000
+WANTED = ("letters", "filter", "before", "start", "operation")
 
 router = APIRouter(prefix="/api/v2/dead-letters", tags=["dead-letters"])
 
+Of = Annotated[Queue, Path(description="The list of dead letters")]
+EventId = Annotated[str, Path(description="The letter's event_id; `unreadable` for one that has none")]
+Digest = Annotated[str, Query(max_length=64, description="SHA-256 of the letter's bytes, as listed")]
+Operation = Annotated[str, Path(description="The id of an operation, as the reply of what moved the letters says")]
 Error = Annotated[str, Query(description="A group's `error`", max_length=64)]
-Hostname = Annotated[str, Query(max_length=255)]
+Hostname = Annotated[str, Query(max_length=255, description="The host, whole")]
 Search = Annotated[str, Query(description="Text in the message, the error or the host", max_length=500)]
 Start = Annotated[int, Query(ge=0, le=START_MAX, description="`next` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=200)]
+Limit = Annotated[int, Query(ge=1, le=200, description="Letters in the page")]
 
 
 @router.get("", response_model=shapes.Depths, responses=schemas.errors())
@@ -40,7 +45,7 @@ async def depths(parts: Parts, _caller: Viewer) -> dict[str, int]:
 
 
 @router.get("/outcomes/{operation}", response_model=shapes.Fates, responses=schemas.errors(404))
-async def show_outcomes(operation: str, parts: Parts, _caller: Viewer) -> dict[str, Any]:
+async def show_outcomes(operation: Operation, parts: Parts, _caller: Viewer) -> dict[str, Any]:
     """Tell where the letters of an operation went: its id is in the reply of what moved them."""
     found = await outcomes(parts, operation) if is_uuid(operation) else []
     if not found:
@@ -59,9 +64,9 @@ async def show_outcomes(operation: str, parts: Parts, _caller: Viewer) -> dict[s
     }
 
 
-@router.get("/{queue}", response_model=shapes.Letters, responses=schemas.errors())
+@router.get("/{queue}", response_model=shapes.Letters, responses=schemas.errors(400))
 async def list_letters(
-    queue: Queue,
+    queue: Of,
     parts: Parts,
     _caller: Viewer,
     *,
@@ -76,9 +81,9 @@ async def list_letters(
     return {"letters": [shown(each) for each in listing.letters], "total": listing.total, "next": listing.next}
 
 
-@router.get("/{queue}/groups", response_model=shapes.Groups, responses=schemas.errors())
+@router.get("/{queue}/groups", response_model=shapes.Groups, responses=schemas.errors(400))
 async def list_groups(
-    queue: Queue, parts: Parts, _caller: Viewer, hostname: Hostname = "", q: Search = ""
+    queue: Of, parts: Parts, _caller: Viewer, hostname: Hostname = "", q: Search = ""
 ) -> dict[str, Any]:
     """Group the newest 5,000 letters by what they died of."""
     survey = await of(parts, queue).survey(Filter("", hostname, q))
@@ -86,24 +91,24 @@ async def list_groups(
     return {"groups": groups, "looked_at": survey.looked_at, "total": survey.total}
 
 
-@router.post(
-    "/{queue}/replay", response_model=shapes.MovedMany, responses=schemas.errors(404), openapi_extra=shapes.MANY
-)
-async def replay_letters(queue: Queue, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
+@router.post("/{queue}/replay", response_model=shapes.MovedMany, responses=schemas.errors(), openapi_extra=shapes.MANY)
+async def replay_letters(queue: Of, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
     """Replay up to 100 letters: those named, or the next of those that a filter lets through."""
     body = await read_object(request)
     change = _change(request, caller, body)
+    refuse_unknown(body, *WANTED)
     moves = DeadMoves(parts, of(parts, queue))
     return await _many(parts, queue, body, change, lambda found: moves.replay(found, change))
 
 
 @router.post(
-    "/{queue}/edit", response_model=shapes.MovedMany, responses=schemas.errors(404), openapi_extra=shapes.EDITED_MANY
+    "/{queue}/edit", response_model=shapes.MovedMany, responses=schemas.errors(), openapi_extra=shapes.EDITED_MANY
 )
-async def edit_letters(queue: Queue, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
+async def edit_letters(queue: Of, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
     """Replay up to 100 letters, each with the same members of its payload replaced."""
     body = await read_object(request)
     change = _change(request, caller, body)
+    refuse_unknown(body, *WANTED, "set")
     members = body.get("set")
     if not isinstance(members, dict) or not members:
         raise ApiError(400, "`set` has to be an object of members to replace", details={"set": 'such as {"team": …}'})
@@ -111,19 +116,20 @@ async def edit_letters(queue: Queue, request: Request, parts: Parts, caller: Ope
     return await _many(parts, queue, body, change, lambda found: moves.edit_all(found, members, change))
 
 
-@router.post(
-    "/{queue}/delete", response_model=shapes.MovedMany, responses=schemas.errors(404), openapi_extra=shapes.MANY
-)
-async def delete_letters(queue: Queue, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
+@router.post("/{queue}/delete", response_model=shapes.MovedMany, responses=schemas.errors(), openapi_extra=shapes.MANY)
+async def delete_letters(queue: Of, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
     """Delete up to 100 letters for good; the record keeps their payloads."""
     body = await read_object(request)
     change = _change(request, caller, body)
+    refuse_unknown(body, *WANTED)
     moves = DeadMoves(parts, of(parts, queue))
     return await _many(parts, queue, body, change, lambda found: moves.delete(found, change))
 
 
-@router.get("/{queue}/{event_id}", response_model=shapes.WholeLetter, responses=schemas.errors(404))
-async def get_letter(queue: Queue, event_id: str, parts: Parts, _caller: Viewer, sha256: str = "") -> dict[str, Any]:
+@router.get("/{queue}/{event_id}", response_model=shapes.WholeLetter, responses=schemas.errors(400, 404))
+async def get_letter(
+    queue: Of, event_id: EventId, parts: Parts, _caller: Viewer, sha256: Digest = ""
+) -> dict[str, Any]:
     """Return a letter with its bytes and what may be edited of them; the newest of an id without `sha256`."""
     found = await _found(parts, queue, event_id, sha256 or None, 404)
     bare: dict[str, str | None] = {"entry": None, "entry_base64": None}
@@ -133,15 +139,16 @@ async def get_letter(queue: Queue, event_id: str, parts: Parts, _caller: Viewer,
 @router.post(
     "/{queue}/{event_id}/replay",
     response_model=shapes.Moved,
-    responses=schemas.errors(404, 409),
+    responses=schemas.errors(409),
     openapi_extra=shapes.ONE,
 )
 async def replay_letter(
-    queue: Queue, event_id: str, request: Request, parts: Parts, caller: Operator
+    queue: Of, event_id: EventId, request: Request, parts: Parts, caller: Operator
 ) -> dict[str, Any]:
     """Send a letter behind the queue that it came from; 409 when it does not lie there as it was seen."""
     body = await read_object(request)
     change = change_of(request, caller, body)
+    refuse_unknown(body, "sha256")
     found = await _found(parts, queue, event_id, _digest(body), 409)
     return _one(change, await DeadMoves(parts, of(parts, queue)).replay([found], change))
 
@@ -149,13 +156,14 @@ async def replay_letter(
 @router.put(
     "/{queue}/{event_id}",
     response_model=shapes.Moved,
-    responses=schemas.errors(404, 409),
+    responses=schemas.errors(409),
     openapi_extra=shapes.EDITED,
 )
-async def edit_letter(queue: Queue, event_id: str, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
+async def edit_letter(queue: Of, event_id: EventId, request: Request, parts: Parts, caller: Operator) -> dict[str, Any]:
     """Edit a letter's payload and send it behind its queue, under a new id that names the one it replaces."""
     body = await read_object(request)
     change = change_of(request, caller, body)
+    refuse_unknown(body, "sha256", "payload")
     payload = body.get("payload")
     if not isinstance(payload, str):
         if not isinstance(payload, dict):
@@ -165,9 +173,16 @@ async def edit_letter(queue: Queue, event_id: str, request: Request, parts: Part
     return _one(change, [await DeadMoves(parts, of(parts, queue)).edit(found, payload, change)])
 
 
-@router.delete("/{queue}/{event_id}", response_model=shapes.Moved, responses=schemas.errors(404, 409))
+@router.delete("/{queue}/{event_id}", response_model=shapes.Moved, responses=schemas.errors(400, 409))
 async def delete_letter(
-    queue: Queue, event_id: str, request: Request, parts: Parts, caller: Operator, *, sha256: str
+    queue: Of,
+    event_id: EventId,
+    request: Request,
+    parts: Parts,
+    caller: Operator,
+    *,
+    sha256: Digest,
+    _reason: Reason = None,
 ) -> dict[str, Any]:
     """Delete a letter for good; the record keeps its payload."""
     change = change_of(request, caller)

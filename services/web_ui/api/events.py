@@ -16,7 +16,7 @@ from services.web_ui.replies import ApiError
 router = APIRouter(prefix="/api/v2", tags=["audit"])
 
 
-@router.get("/events/{id}", response_model=event_schemas.TracedEvents, responses=schemas.errors(404))
+@router.get("/events/{id}", response_model=event_schemas.TracedEvents, responses=schemas.errors(400, 404))
 async def get_events(
     event_id: Annotated[str, Path(alias="id", description="An event_id or a correlation_id")],
     parts: Parts,

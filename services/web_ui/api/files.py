@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from mutt import rule_files
 from services.web_ui import schemas, trial_schemas
-from services.web_ui.bodies import change_of, read_bytes
+from services.web_ui.bodies import REASON_MAX, change_of, read_bytes
 from services.web_ui.context import Context, Editor, Parts, Viewer
 from services.web_ui.imports import (
     DOCUMENT_MAX,
@@ -27,7 +27,7 @@ from services.web_ui.keyring import Caller
 from services.web_ui.replies import ApiError
 from services.web_ui.rule_queries import all_rows
 
-Format = Annotated[Literal["csv", "json"], Query()]
+Format = Annotated[Literal["csv", "json"], Query(description="The file's format")]
 
 
 class Import(BaseModel):
@@ -40,7 +40,7 @@ class Import(BaseModel):
     seal: Annotated[
         str | None, Field(max_length=64, description="The seal of a preview: 409 when it would do otherwise by now")
     ] = None
-    reason: Annotated[str | None, Field(description="Why; kept with each change")] = None
+    reason: Annotated[str | None, Field(max_length=REASON_MAX, description="Why; kept with each change")] = None
 
     @property
     def replaces(self) -> bool:
@@ -53,9 +53,7 @@ Asked = Annotated[Import, Query()]
 router = APIRouter(prefix="/api/v2", tags=["files"])
 
 
-@router.get(
-    "/rules/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"application/yaml": {}}}}
-)
+@router.get("/rules/export", response_class=Response, responses=schemas.errors() | trial_schemas.RULES_FILE)
 async def export_rules(parts: Parts, _caller: Viewer) -> Response:
     """Return all rules as a YAML document that the import takes."""
     async with parts.database() as queries:
@@ -79,15 +77,13 @@ async def import_rules(request: Request, parts: Parts, caller: Editor, asked: As
     return shown_plan(await apply_rules(parts, document, change, asked.seal, replace=asked.replaces), applied=True)
 
 
-@router.get(
-    "/dev-hosts/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"text/csv": {}}}}
-)
+@router.get("/dev-hosts/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.LINES)
 async def export_hosts(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002  (its name in the query)
     """Return all development hosts as a file that the import takes."""
     return await export_of(parts, HOST_KIND, format)
 
 
-@router.get("/teams/export", response_class=Response, responses=schemas.errors() | {200: {"content": {"text/csv": {}}}})
+@router.get("/teams/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.LINES)
 async def export_teams(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002
     """Return all hosts with teams as a file that the import takes."""
     return await export_of(parts, TEAM_KIND, format)

@@ -17,12 +17,12 @@ PAGE_MAX = 1000
 router = APIRouter(prefix="/api/v2", tags=["audit"])
 
 
-@router.get("/unhandled", response_model=event_schemas.UnmatchedPatterns, responses=schemas.errors())
+@router.get("/unhandled", response_model=event_schemas.UnmatchedPatterns, responses=schemas.errors(400))
 async def list_unhandled(
     parts: Parts,
     _caller: Viewer,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="Patterns in the page")] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="Patterns before the page")] = 0,
 ) -> dict[str, Any]:
     """List the patterns of events that no rule matched, nearest to the threshold of their one alert first."""
     return await document(parts, limit, offset)

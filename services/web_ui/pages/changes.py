@@ -12,8 +12,8 @@ from starlette.responses import Response
 from mutt.hosts import hostname
 from mutt.paging import end_of, start_of
 from mutt.record_changes import title
-from services.web_ui.api.changes import ChangeId, entry_of
-from services.web_ui.api.rules import RuleId
+from services.web_ui.api.changes import entry_of
+from services.web_ui.api.parameters import ChangeId, RuleId
 from services.web_ui.audit_queries import AuditQueries
 from services.web_ui.bodies import change_of
 from services.web_ui.pages.frame import (
