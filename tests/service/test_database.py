@@ -285,7 +285,7 @@ def test_whoever_blocks_the_partition_blocks_it_for_seconds_and_no_writer(
         insert_event(writer, datetime.now(UTC))
         writer.commit()
         with pytest.raises(LockNotAvailable):
-            waiting.result(timeout=15)
+            waiting.result(timeout=60)
     blocker.rollback()
     assert one(connection, "SELECT create_monthly_partition('2024-07-01')") == "event_audit_log_2024_07"
 

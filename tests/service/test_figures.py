@@ -39,7 +39,7 @@ def told(client: Redis, service: str, done: int) -> Report:
 
 
 def dashboard(service_url: str, browser: Browser) -> str:
-    html: str = browser.get(f"{service_url}/dashboard/live", timeout=10).json()["html"]
+    html: str = browser.get(f"{service_url}/dashboard/live", timeout=60).json()["html"]
     return html
 
 

@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
 
 def live(browser: Browser) -> str:
     """Return what the dashboard asks for every few seconds."""
-    reply = browser.get(browser.service.url + "/dashboard/live", timeout=10)
+    reply = browser.get(browser.service.url + "/dashboard/live", timeout=60)
     assert reply.status_code == 200
     html: str = reply.json()["html"]
     return html
@@ -96,20 +96,20 @@ def test_the_poll_is_small_and_answers_304_while_nothing_changes(start_service: 
     service = start_service("webui")
     browser = Browser(service).sign_in()
     address = service.url + "/dashboard/live"
-    reply = browser.get(address, headers={"Accept-Encoding": "gzip"}, stream=True, timeout=10)
+    reply = browser.get(address, headers={"Accept-Encoding": "gzip"}, stream=True, timeout=60)
     assert len(reply.raw.read(decode_content=False)) <= 5 * 1024
-    again = browser.get(address, headers={"If-None-Match": reply.headers["ETag"]}, timeout=10)
+    again = browser.get(address, headers={"If-None-Match": reply.headers["ETag"]}, timeout=60)
     assert again.status_code in (200, 304)
     wait_for(
         lambda: (
             browser.get(
-                address, headers={"If-None-Match": browser.get(address, timeout=10).headers["ETag"]}, timeout=10
+                address, headers={"If-None-Match": browser.get(address, timeout=60).headers["ETag"]}, timeout=60
             ).status_code
             == 304
         ),
         "a poll that finds nothing new",
     )
-    assert Browser(service).get(address, allow_redirects=False, timeout=10).status_code == 303
+    assert Browser(service).get(address, allow_redirects=False, timeout=60).status_code == 303
 
 
 @pytest.mark.parametrize("path", ["/", "/help", "/slo"])
@@ -149,7 +149,7 @@ def test_changes_and_the_loudest_come_from_the_database(
             """ '{"team_assignment": "CORE"}', '{"team_assignment": "<b>DC3</b>"}')"""
         )
     browser = Browser(start_service("webui")).sign_in()
-    page = browser.get(browser.service.url + "/dashboard/charts", timeout=10).json()["html"]
+    page = browser.get(browser.service.url + "/dashboard/charts", timeout=60).json()["html"]
     assert "Rule 118" in page
     assert "team assignment CORE \u2192 &lt;b&gt;DC3&lt;/b&gt;" in page
     assert "core-editor" in page

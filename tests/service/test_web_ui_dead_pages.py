@@ -31,9 +31,9 @@ class Reader:
     def __init__(self, service: ServiceProcess, key: str) -> None:
         self.base = service.url
         self.session = requests.Session()
-        page = self.session.get(f"{self.base}/sign-in", timeout=15)
+        page = self.session.get(f"{self.base}/sign-in", timeout=60)
         reply = self.session.post(
-            f"{self.base}/sign-in", {"csrf": self.field(page.text, "csrf"), "next": "/help", "key": key}, timeout=15,
+            f"{self.base}/sign-in", {"csrf": self.field(page.text, "csrf"), "next": "/help", "key": key}, timeout=60,
             allow_redirects=False,
         )  # fmt: skip
         assert reply.status_code == 303, reply.text
@@ -46,12 +46,12 @@ class Reader:
         return unescape(found[1])
 
     def get(self, path: str, status: int = 200) -> requests.Response:
-        reply = self.session.get(self.base + path, timeout=15)
+        reply = self.session.get(self.base + path, timeout=60)
         assert reply.status_code == status, reply.text
         return reply
 
     def post(self, path: str, fields: list[tuple[str, str]], status: int = 200) -> requests.Response:
-        reply = self.session.post(self.base + path, [("csrf", self.csrf), *fields], timeout=15)
+        reply = self.session.post(self.base + path, [("csrf", self.csrf), *fields], timeout=60)
         assert reply.status_code == status, reply.text
         return reply
 
@@ -84,7 +84,7 @@ def name_of(entry: bytes) -> str:
 
 def test_without_a_session_every_page_leads_to_the_sign_in(service: ServiceProcess) -> None:
     for path in ("/dead-letters", "/dead-letters?queue=moog", f"/dead-letters/outcomes/{'0' * 8}"):
-        reply = requests.get(service.url + path, timeout=15, allow_redirects=False)
+        reply = requests.get(service.url + path, timeout=60, allow_redirects=False)
         assert reply.status_code == 303
         assert reply.headers["Location"].startswith("/sign-in?next=")
 

@@ -80,7 +80,7 @@ def listed(page: str) -> list[str]:
 def test_the_pages_ask_for_a_session(start_service: StartService) -> None:
     browser = Browser(start_service("webui"))
     for path in ("/events", "/events/newer?cursor=x", f"/events/{uuid.uuid4()}", "/unhandled"):
-        reply = browser.get(browser.service.url + path, allow_redirects=False, timeout=5)
+        reply = browser.get(browser.service.url + path, allow_redirects=False, timeout=60)
         assert reply.status_code == 303, path
         assert reply.headers["Location"].startswith("/sign-in?next=")
 
@@ -113,7 +113,7 @@ def test_the_line_finds_by_host_rule_handling_and_text(browser: Browser, log: Lo
 
 def test_a_uuid_leads_to_the_journey(browser: Browser) -> None:
     wanted = str(uuid.uuid4())
-    reply = browser.get(f"{browser.service.url}/events?search={wanted.upper()}", allow_redirects=False, timeout=5)
+    reply = browser.get(f"{browser.service.url}/events?search={wanted.upper()}", allow_redirects=False, timeout=60)
     assert (reply.status_code, reply.headers["Location"]) == (303, f"/events/{wanted}")
 
 

@@ -74,7 +74,7 @@ def test_patterns_are_listed_nearest_to_the_threshold_first(api: Api, cache: Red
         "total": 3, "near": 1, "alert_sent": 1, "threshold": 100, "overflow": 12, "max_patterns": 10_000,
     }  # fmt: skip
     assert [each["pattern"] for each in api.get("/unhandled?limit=1&offset=1").json()["patterns"]] == [calm]
-    assert "mutt_webui_redis_scan_latency_seconds_count 2.0" in requests.get(api.service.metrics_url, timeout=5).text
+    assert "mutt_webui_redis_scan_latency_seconds_count 2.0" in requests.get(api.service.metrics_url, timeout=60).text
     assert "limit" in error_of(api.get("/unhandled?limit=0"), 400)["details"]
 
 
@@ -145,4 +145,4 @@ def test_the_page_shows_each_state_and_the_way_to_a_rule(api: Api, cache: Redis)
     assert '<span class="ctl">RLO</span>' in opened
     assert "packets" not in browser.open("/unhandled?view=alert_sent").partition("<tbody>")[2]
     assert "No pattern is like that." in browser.open("/unhandled?q=nothing")
-    assert browser.get(api.service.url + "/unhandled?page=x&view=x", timeout=5).status_code == 200
+    assert browser.get(api.service.url + "/unhandled?page=x&view=x", timeout=60).status_code == 200
