@@ -79,7 +79,7 @@ def _json(text: str, columns: Sequence[str], key: str) -> Listed:
     if not isinstance(entries, list):
         raise RuleError({"document": f"has to be a list, or an object with a list under `{key}`"})
     listed: Listed = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(entries[: ENTRIES_MAX + 1], 1):
         if isinstance(entry, str) and len(columns) == 1:
             listed.append((f"entry {number}", {columns[0]: entry}))
         else:
@@ -94,6 +94,8 @@ def _csv(text: str, columns: Sequence[str]) -> Listed:
     begun = False
     try:
         for cells in reader:
+            if len(listed) > ENTRIES_MAX:
+                break
             cleaned = [_unquoted(cell.strip()) for cell in cells]
             if not any(cleaned) or cleaned[0].startswith("#"):
                 continue

@@ -11,6 +11,8 @@ from mutt.rules import FIELDS, validate_rule
 
 RULES_MAX = 20_000
 FAULTS_MAX = 100
+# A rule takes about two for each of its fields.
+EVENTS_MAX = 30 * RULES_MAX
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -42,6 +44,7 @@ def write(rows: Iterable[Mapping[str, Any]]) -> str:
 def read(document: str) -> list[dict[str, Any]]:
     """Return the rules of a document, valid each, `id` where one is given; raises RuleError naming each fault."""
     try:
+        _look_through(document)
         loaded = yaml.load(document, Loader=_Loader)  # noqa: S506  (a safe loader, the one written in C)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RuleError({"document": f"is not YAML: {_one_line(error)}"}) from None
@@ -99,6 +102,19 @@ def plan(rules: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) 
     return found._replace(missing=list(left.values()), unchanged=unchanged)
 
 
+def _look_through(document: str) -> None:
+    """Refuse what would grow while it is read; raises RuleError, and YAMLError for what is not YAML.
+
+    Aliases of aliases make gigabytes of a few lines, and a great many small entries hold up all who wait.
+    """
+    for number, event in enumerate(yaml.parse(document, Loader=_Loader)):
+        if isinstance(event, yaml.AliasEvent):
+            place = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise RuleError({"document": f"has an alias (*{event.anchor}){place}: write out what it stands for"})
+        if number >= EVENTS_MAX:
+            raise RuleError({"document": f"is longer than {RULES_MAX} rules are; split it"})
+
+
 def _rule(entry: Any, named: set[int]) -> dict[str, Any]:
     if not isinstance(entry, dict) or not all(isinstance(name, str) for name in entry):
         raise RuleError({"rule": "has to be an object of fields"})
@@ -117,7 +133,8 @@ def _rule(entry: Any, named: set[int]) -> dict[str, Any]:
 def _called(entry: Any) -> str:
     if not isinstance(entry, dict):
         return ""
-    words = [f"id {entry['id']}" if "id" in entry else "", str(entry.get("name") or "")[:60]]
+    rule_id, name = entry.get("id"), entry.get("name")
+    words = [f"id {rule_id}"[:60] if isinstance(rule_id, int | str) else "", name[:60] if isinstance(name, str) else ""]
     text = ", ".join(word for word in words if word)
     return f" ({text})" if text else ""
 

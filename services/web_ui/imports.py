@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import sql
+from psycopg.errors import UniqueViolation
 
 from mutt import host_files, rule_files
 from mutt.hosts import validate_host, validate_team
@@ -19,6 +20,8 @@ from services.web_ui.rule_queries import all_rows
 DOCUMENT_MAX = 8 * 1024 * 1024  # bytes
 # What is sure to be done within the time that a request may hold its connection.
 CHANGES_MAX = 5_000
+# One import at a time, whatever instance makes it: two at once would not see each other's new rows, and both make them.
+_LOCK = sql.SQL("SELECT pg_advisory_xact_lock(1297437780, 4)")  # 'MUTT' in ASCII, 4 = imports
 SHOWN = 500  # entries of each kind that a plan lists
 
 
@@ -100,6 +103,7 @@ async def all_lines(queries: Queries, table: Table, *, lock: bool = False) -> li
 async def apply_rules(parts: Context, document: str, change: Change, seal: str | None, *, replace: bool) -> Plan:
     """Do what the plan says, all of it or nothing; raises ApiError 409 where it is another plan by now."""
     async with parts.change("rules") as queries:
+        await queries.connection.execute(_LOCK)
         plan = await plan_rules(queries, document, replace=replace, lock=True)
         await _execute(queries, RULES, plan, change, seal)
     return plan
@@ -109,9 +113,15 @@ async def apply_lines(
     parts: Context, kind: Kind, document: str, change: Change, seal: str | None, *, replace: bool
 ) -> Plan:
     """Likewise for hosts or teams."""
-    async with parts.change(kind.topic) as queries:
-        plan = await plan_lines(queries, kind, document, replace=replace, lock=True)
-        await _execute(queries, kind.table, plan, change, seal)
+    try:
+        async with parts.change(kind.topic) as queries:
+            await queries.connection.execute(_LOCK)
+            plan = await plan_lines(queries, kind, document, replace=replace, lock=True)
+            await _execute(queries, kind.table, plan, change, seal)
+    except UniqueViolation:
+        raise ApiError(
+            409, "somebody added one of these hosts at the same time: nothing was done. Compare again"
+        ) from None
     return plan
 
 

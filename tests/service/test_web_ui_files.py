@@ -1,5 +1,6 @@
 """Rules, hosts and teams out to files and back in, all or nothing, over the API."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -135,3 +136,13 @@ def test_the_description_of_the_api_names_all_of_it(api: Api) -> None:
         "teams/export",
     ):
         assert f"/api/v2/{path}" in paths
+
+
+def test_one_file_sent_several_times_at_once_is_taken_once(api: Api) -> None:
+    document = yaml.safe_dump({"rules": [dict(RULE, name="New")]})
+    with ThreadPoolExecutor(6) as together:
+        rules = [together.submit(send, api, "/rules", document) for _ in range(6)]
+        hosts = [together.submit(send, api, "/dev-hosts", "lab1\nlab2\n") for _ in range(6)]
+    assert sorted(counts(each.result())["create"] for each in rules) == [0, 0, 0, 0, 0, 1]
+    assert sorted(counts(each.result())["create"] for each in hosts) == [0, 0, 0, 0, 0, 2]
+    assert api.get("/rules").json()["total"] == 1

@@ -75,3 +75,10 @@ def test_every_bad_line_is_named() -> None:
 def test_what_is_no_list_is_refused_with_what_would_be(document: str, said: str) -> None:
     with pytest.raises(RuleError, match=said):
         teams(document)
+
+
+@pytest.mark.parametrize("document", ["h{}\n", '"h{}",'], ids=["CSV", "JSON"])
+def test_a_list_that_is_too_long_is_refused_without_reading_it_all(document: str) -> None:
+    listed = "".join(document.format(number) for number in range(60_000))
+    with pytest.raises(RuleError, match="more than 50000 entries"):
+        hosts(listed if document.startswith("h") else f"[{listed[:-1]}]")

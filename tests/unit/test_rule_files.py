@@ -79,3 +79,21 @@ def test_one_id_twice_is_a_fault() -> None:
 def test_too_many_rules_are_refused_at_once() -> None:
     with pytest.raises(RuleError, match="at most 20000"):
         rule_files.read("- a\n" * 20_001)
+
+
+def test_aliases_that_would_grow_to_gigabytes_are_refused_before_anything_is_built() -> None:
+    lines = ["rules:", "- name: &a0 [" + "lol, " * 10 + "]"]
+    lines += [f"- name: &a{n} [" + f"*a{n - 1}, " * 10 + "]" for n in range(1, 12)]
+    with pytest.raises(RuleError, match=r"an alias \(\*a0\) in line 3: write out"):
+        rule_files.read("\n".join(lines))
+
+
+def test_a_document_of_too_many_small_parts_is_refused_while_it_is_read() -> None:
+    with pytest.raises(RuleError, match="split it"):
+        rule_files.read("- {a: 1}\n" * 200_000)
+
+
+def test_a_fault_is_named_by_a_name_only_where_that_is_a_text() -> None:
+    with pytest.raises(RuleError) as refused:
+        rule_files.read("- {id: [1], name: {a: b}}")
+    assert list(refused.value.details) == ["rule 1"]
