@@ -1,14 +1,18 @@
 """What services report of their own work to the dashboard: recorded where it happens, gone with its instance."""
 
+from collections.abc import Callable
+
 import msgspec
 from redis import Redis
 
 from mutt import keys
 from mutt.events import amend
 from mutt.figures import MoogAnswer, Report, percentile, rate
+from scripts.devtools.embedded import RedisServer
 from tests.harness.entries import queue_entry
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService, fetch
+from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
 from tests.service.browser import Browser
 from tests.service.ingest_api import event, post
@@ -102,12 +106,66 @@ def test_moogsofts_last_answer_and_the_forwarders_rate_are_on_the_dashboard(
 
 
 def test_lag_is_the_age_of_the_oldest_entry_that_an_instance_holds(start_service: StartService, redis_url: str) -> None:
+    console = start_service("webui")
     with Redis.from_url(redis_url) as client:
         for name in ("one", "two"):
             client.set(f"mutt:heartbeat:alerter:{name}", "token", px=29_000)
         client.lpush("mutt:processing:alerter:one", amend(queue_entry("old")[1], received_at=OLD))
-        console = start_service("webui")
         page = dashboard(console.url, Browser(console).sign_in())
     one, two = (page.partition(f"<span>{name}</span>")[2].partition("</tr>")[0] for name in ("one", "two"))
     assert " d " in one
     assert " d " not in two
+
+
+def test_while_redis_is_away_services_are_asked_for_their_own_words(
+    own_redis: RedisServer, start_service: StartService
+) -> None:
+    ingestor, console = start_service("ingestor", POD_NAME="one"), start_service("webui")
+    start_service("alerter", POD_NAME="two")
+    browser = Browser(console).sign_in()
+    assert post(ingestor, event()).status_code == 200
+    wait_for(lambda: "p99" in (page := dashboard(console.url, browser)) and "p95" in page, "both reports on the page")
+    own_redis.kill()
+    page = wait_for(lambda: _if("What each service says", dashboard(console.url, browser)), "their words")
+    assert "redis: disconnected" in page
+    assert "<td>503</td>" in page
+    assert "<td>waiting</td>" in page
+    assert "<b>1</b> of 1 instance up" in page
+    ingestor.kill()
+    wait_for(lambda: "<td>silent</td>" in dashboard(console.url, browser), "the ingestor's silence")
+    own_redis.start()
+    wait_for(lambda: "What each service says" not in dashboard(console.url, browser), "the usual page")
+
+
+def test_a_console_that_alone_does_not_reach_redis_says_so(
+    own_redis: RedisServer, start_service: StartService, proxy: Callable[[str], Proxy]
+) -> None:
+    start_service("alerter", POD_NAME="two")
+    with Redis.from_url(own_redis.url) as client:
+        wait_for(lambda: client.exists(keys.figures("alerter", "two")) == 1, "the report")
+    between = proxy(own_redis.url)
+    console = start_service("webui", REDIS_PORT=str(between.port))
+    browser = Browser(console).sign_in()
+    between.cut()
+    page = wait_for(lambda: _if("This console does not reach Redis", dashboard(console.url, browser)), "the verdict")
+    assert "redis: connected" in page
+    assert "503" not in page
+
+
+def test_the_first_run_names_the_last_try_that_was_refused(start_service: StartService, redis_url: str) -> None:
+    ingestor = start_service("ingestor", POD_NAME="one")
+    assert post(ingestor, event(), key="wrong").status_code == 401
+    with Redis.from_url(redis_url) as client:
+        wait_for(lambda: client.exists(keys.INGEST_REFUSED, keys.figures("ingestor", "one")) == 2, "what was refused")
+        for service in ("alerter", "moog"):
+            client.set(f"mutt:heartbeat:{service}:{service}-0", "token", px=29_000)
+        page = Browser(start_service("webui")).sign_in().open("/")
+    assert "Ready, and nothing has arrived yet" in page
+    assert "Last try refused: 401," in page
+    assert "from <bdi" in page
+    assert "127.0.0.1" in page
+    assert f":{ingestor.url.rpartition(':')[2]}/api/v2/ingest" in page
+
+
+def _if(text: str, page: str) -> str:
+    return page if text in page else ""

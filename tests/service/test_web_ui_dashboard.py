@@ -37,19 +37,21 @@ def beat(client: redis.Redis, *services: str) -> None:
 
 
 def test_nothing_has_arrived_yet_and_it_says_what_to_do(start_service: StartService, redis_url: str) -> None:
+    service = start_service("webui")
     with redis.Redis.from_url(redis_url) as client:
         beat(client, "ingestor", "alerter", "moog")
-        page = Browser(start_service("webui")).sign_in().open("/")
+        page = Browser(service).sign_in().open("/")
     assert "Ready, and nothing has arrived yet" in page
     assert "Three steps to the first page" in page
     assert "curl http" in page
 
 
 def test_well_is_calm_and_shows_real_figures(start_service: StartService, redis_url: str) -> None:
+    service = start_service("webui")
     with redis.Redis.from_url(redis_url) as client:
         beat(client, "ingestor", "alerter", "moog")
         count_events(client, 600)
-        page = Browser(start_service("webui")).sign_in().open("/")
+        page = Browser(service).sign_in().open("/")
     assert "<title>Well: Dashboard" in page
     assert "All well" in page
     assert '<b class="figure">10</b> events/s' in page
@@ -60,14 +62,16 @@ def test_well_is_calm_and_shows_real_figures(start_service: StartService, redis_
 
 
 def test_without_a_heartbeat_it_does_not_say_well(start_service: StartService, redis_url: str) -> None:
+    service = start_service("webui")
     with redis.Redis.from_url(redis_url) as client:
         beat(client, "ingestor", "moog")
         count_events(client, 60)
-    page = Browser(start_service("webui")).sign_in().open("/")
+    page = Browser(service).sign_in().open("/")
     assert "No alerter is alive" in page
 
 
 def test_dead_letters_and_an_open_circuit_lead_to_what_to_do(start_service: StartService, redis_url: str) -> None:
+    service = start_service("webui")
     envelope = {
         "v": 1,
         "event_id": "0190b1a0-0000-7000-8000-000000000000",
@@ -80,7 +84,7 @@ def test_dead_letters_and_an_open_circuit_lead_to_what_to_do(start_service: Star
         count_events(client, 60)
         client.lpush(keys.POISON, '{"_mutt":' + json.dumps(envelope).replace(": ", ":") + ',"event":{}}')
         client.set(keys.CIRCUIT_STATE, "OPEN")
-        page = Browser(start_service("webui")).sign_in().open("/")
+        page = Browser(service).sign_in().open("/")
     assert "Moogsoft does not take alerts" in page
     assert "1 dead letter since" in page
     assert 'href="/dead-letters"' in page
