@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mutt.dead_letters import Letter
+from mutt.dead_letters import Kind, Letter
 from mutt.fields import parse_timestamp
 from mutt.patterns import template
 
@@ -37,6 +37,7 @@ class Group:
         self.count = 0
         self.hosts: Counter[str] = Counter()
         self.rules: Counter[int | None] = Counter()
+        self.is_shed = self.is_refusal = True
         self._texts: set[str] = set()
         self._times: list[datetime] = []
 
@@ -45,6 +46,8 @@ class Group:
         self.count += 1
         self.hosts[letter.hostname] += 1
         self.rules[letter.decision.get("rule_id")] += 1
+        self.is_refusal &= is_refusal(letter)
+        self.is_shed &= bool(letter.mutt.shedding_reason)
         if len(self._texts) < 2:  # noqa: PLR2004  (two are enough to know that they differ)
             self._texts.add(explained(letter.error))
         moment = parse_timestamp(letter.died_at)
@@ -110,6 +113,12 @@ def fold(letter: Letter) -> Fold:
     text = f"{status} {_masked(words)}".strip()
     digest = hashlib.blake2b(f"{kind}\n{text}".encode("utf-8", "replace"), digest_size=6).hexdigest()
     return Fold(digest, text)
+
+
+def is_refusal(letter: Letter) -> bool:
+    """Tell whether Moogsoft refused an alert for what it holds."""
+    failure = letter.mutt.last_error
+    return letter.kind is Kind.ALERT and failure is not None and failure.type == "4xx"
 
 
 def explained(error: str) -> str:

@@ -79,6 +79,12 @@ def decide(  # noqa: PLR0917  # called for every event, where positions cost les
     return Decision(handling, team or rule.team_assignment, rule.id, rule.version, environment, None)
 
 
+def known_as(host: str, *, match_short: bool) -> set[str]:
+    """Return the names under which development hosts and teams may know a host."""
+    name = normalise_host(host)
+    return {name, _short(name)} if match_short else {name}
+
+
 def _short(host: str) -> str:
     label = host.partition(".")[0]
     # The first number of an IPv4 address names no host.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from typing import Any
 
@@ -16,7 +16,7 @@ from mutt import keys
 from mutt.envelope import amend
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.waiting import wait_for
-from tests.service.dead_letters import dead, dead_alert, mutt_of
+from tests.service.dead_letters import dead, dead_alert, mutt_of, shed
 
 ALERTS, DEAD = "mutt:alert_queue", "mutt:dlq:moog"
 KEYS = {
@@ -156,6 +156,65 @@ def test_a_deletion_is_confirmed_first_and_says_what_it_costs(reader: Reader, re
     page = reader.post("/dead-letters/go", [*fields, ("do", "delete")])
     assert "Deleted 2" in page.text
     assert redis.llen(DEAD) == 0
+
+
+@pytest.fixture
+def change(database_url: str) -> Callable[[str, str], None]:
+    """Record a change that was made a minute ago."""
+
+    def record(table: str, name: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO config_audit_log (changed_at, changed_by, operation, table_name, record_id, old_values,"
+                " new_values) VALUES (now() - interval '60 s', 'ada', 'UPDATE', %s, %s, '{\"a\": 1}', '{\"a\": 2}')",
+                (table, name),
+            )
+
+    return record
+
+
+def test_a_refusal_may_come_from_its_rule_or_its_host_alone(
+    reader: Reader, redis: Redis, change: Callable[[str, str], None]
+) -> None:
+    redis.lpush(DEAD, refused("fan failed", "HTTP 422: unknown team"))
+    page = "/dead-letters?queue=moog"
+    for table, name in (("alert_rules", "2"), ("device_teams", "web2.example"), ("dynamic_config", "moog_rate_limit")):
+        change(table, name)
+    assert "Began" not in reader.get(page).text
+    change("device_teams", "web1.example")
+    assert "after the team of web1.example was changed" in reader.get(page).text
+    change("alert_rules", "1")
+    assert "after rule 1 was changed" in reader.get(page).text
+
+
+def test_what_was_shed_may_come_from_the_queue_s_limits_alone(
+    reader: Reader, redis: Redis, change: Callable[[str, str], None]
+) -> None:
+    redis.lpush("mutt:dlq:alerter", shed("fan failed"))
+    change("development_hosts", "web1.example")
+    assert "Began" not in reader.get("/dead-letters?queue=alerter").text
+    change("dynamic_config", "alerter_shed_mode")
+    assert "after alerter_shed_mode was changed" in reader.get("/dead-letters?queue=alerter").text
+
+
+def test_no_change_is_named_as_the_cause_of_what_no_change_can_cause(
+    reader: Reader, redis: Redis, change: Callable[[str, str], None]
+) -> None:
+    record = {"_mutt": {**mutt_of(dead("m")), "error": "no message"}, "raw": '{"hostname":"web1.example"}'}
+    redis.lpush(keys.QUARANTINE, json.dumps(record, separators=(",", ":")))
+    redis.lpush("mutt:dlq:alerter", dead("fan failed", 30))
+    redis.lpush(DEAD, dead_alert("its forwarder died", 30))
+    for table, name in (
+        ("alert_rules", "1"),
+        ("device_teams", "web1.example"),
+        ("development_hosts", "web1.example"),
+        ("dynamic_config", "moog_rate_limit"),
+    ):
+        change(table, name)
+    for queue in ("quarantine", "alerter", "moog"):
+        text = reader.get(f"/dead-letters?queue={queue}").text
+        assert "By error" in text
+        assert "Began" not in text
 
 
 def test_nothing_selected_says_so(reader: Reader, redis: Redis) -> None:

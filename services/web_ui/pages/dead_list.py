@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from mutt.circuit import State
-from mutt.dead_groups import Filter, Group, explained
+from mutt.dead_groups import Filter, Group, explained, is_refusal
 from mutt.dead_letters import Kind, Letter, Queue, editable
 from mutt.envelope import split_entry
 from mutt.errors import EntryError
@@ -152,7 +152,7 @@ def entry_of(
         "first": parse_timestamp(letter.mutt.first_failed_at) if letter.mutt.first_failed_at else None,
         "mutt": _mutt(letter),
         "sent": _as_sent(letter, parts.settings.judging.moog_profile),
-        "is_refusal": bool(letter.mutt.last_error and letter.mutt.last_error.type == "4xx"),
+        "is_refusal": is_refusal(letter),
         "can_replay": letter.kind is not Kind.UNREADABLE,
     }
 
@@ -192,7 +192,7 @@ async def _cause(parts: Context, group: Group | None) -> Any:
     if group is None:
         return None
     async with parts.database() as queries:
-        return await cause_of(queries, group)
+        return await cause_of(queries, group, match_short=parts.settings.judging.host_match_short)
 
 
 async def _circuit(parts: Context) -> tuple[str, str]:
