@@ -40,6 +40,15 @@ class MoogAnswer(msgspec.Struct, frozen=True):
     words: str = ""
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """The ingest request that was refused last: its sender's address, and what it was told."""
+
+    status: int
+    words: str
+    at: str
+    sender: str = ""
+
+
 class Window:
     """The snapshots of the last minutes, and what lies between them."""
 

@@ -29,6 +29,7 @@ CONFIG_UPDATES = "mutt:config:updates"
 
 METRICS_CACHE_PREFIX = "mutt:metrics:cache"
 FIGURES_PREFIX = "mutt:metrics:instance"
+INGEST_REFUSED = "mutt:metrics:ingest-refused"
 MOOG_ANSWER = "mutt:metrics:moog-answer"
 
 

@@ -67,6 +67,7 @@ class Facts:
     """What is known; None is unknown, and never counts as zero or as well."""
 
     redis_silent: datetime | None = None
+    redis_elsewhere: bool = False  # a service reaches the Redis that is silent here
     postgres_silent: datetime | None = None
     circuit: str | None = None
     circuit_since: datetime | None = None
@@ -113,6 +114,10 @@ def judge(facts: Facts, now: datetime, zone: tzinfo) -> Verdict:
 def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     if facts.redis_silent:
         since = f"Since {words.clock(facts.redis_silent, zone, now)}, for {_since(facts.redis_silent, now)}."
+        if facts.redis_elsewhere:
+            title = "This console does not reach Redis, services do: what moves is unknown here"
+            yield _Finding("critical", title, f"{since} Look at the network between this console and Redis.")
+            return
         yield _Finding(
             "critical",
             "Redis does not answer: no event moves, no page goes out",
@@ -185,7 +190,8 @@ def _warnings(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
                 "/dead-letters",
             ),
         )
-    for level in facts.levels:
+    # Before the first event a share of refused tries says nothing of a service; the first steps name the last one.
+    for level in facts.levels if facts.ever else ():
         left = level.standing.remaining
         if left is not None and level.standing.state is not State.OK:
             over = f"{words.share(-left, 0)} over its error budget"

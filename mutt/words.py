@@ -10,6 +10,11 @@ def count(value: float | None) -> str:
     return "unknown" if value is None else f"{round(value):,}"
 
 
+def figure(value: float | str) -> str:
+    """Return a value as people read it: thousands set apart, a fraction without a tail; text stays as it is."""
+    return value if isinstance(value, str) else f"{value:,.12g}"
+
+
 def age(seconds: float | None) -> str:
     """Return a duration: `0.3 s`, `48 s`, `17 min 39 s`, `5 h 10 min`, `3 d 4 h`."""
     if seconds is None:
@@ -25,6 +30,15 @@ def age(seconds: float | None) -> str:
             rest = whole % unit // part
             return f"{whole // unit} {name} {rest} {part_name}" if rest else f"{whole // unit} {name}"
     return f"{whole} s"
+
+
+def ago(seconds: float) -> str:
+    """Return roughly how long ago something was: `8 s ago`, `5 min ago`, `3 d ago`."""
+    whole = max(0, round(seconds))
+    unit, name = next(
+        ((unit, name) for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")) if whole >= unit), (1, "s")
+    )
+    return f"{whole // unit} {name} ago"
 
 
 def duration(seconds: float) -> str:

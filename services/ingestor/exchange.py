@@ -29,6 +29,9 @@ class Connection(Protocol):
     def date(self) -> bytes:
         """Return the Date header line."""
 
+    def sender(self) -> str:
+        """Return the address of the other end."""
+
     def finished(self, *, close: bool) -> None:
         """Go on with the connection's next request, or close it."""
 
@@ -148,7 +151,9 @@ class Exchange:
 
     def _refuse(self, refusal: Refusal, events: int, failure: Exception | None = None) -> None:
         door, taken = self._door, self._taken
-        door.outcomes.failed(refusal.reason, events, door.clock.now())
+        now = door.clock.now()
+        door.outcomes.failed(refusal.reason, events, now)
+        door.outcomes.refused(refusal.status, refusal.message, self._connection.sender(), now)
         single = taken.accepted[0] if taken is not None and taken.single else None
         correlation_id = single.correlation_id if single else door.correlation_id(self._head)
         if failure is not None:

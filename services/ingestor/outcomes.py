@@ -3,9 +3,12 @@
 from collections import Counter
 from datetime import datetime
 
+import msgspec
 from redis.asyncio import Redis
 
 from mutt import keys
+from mutt.events import iso
+from mutt.figures import Refused
 from services.logging_utils import get_logger
 from services.runtime.instruments import INGEST_REASONS, IngestorInstruments
 
@@ -24,6 +27,7 @@ class Outcomes:
         self._failed = {reason: instruments.requests.labels("fail", reason) for reason in INGEST_REASONS if reason}
         self._waiting: Counter[str] = Counter()
         self._untold: Counter[str] = Counter()
+        self._refused: Refused | None = None
 
     def succeeded(self, events: int) -> None:
         """Count events that Redis has acknowledged."""
@@ -36,6 +40,10 @@ class Outcomes:
         self._waiting[keys.slo(COMPONENT, "fail", at)] += events
         if reason in SENDER_REASONS:
             self._waiting[keys.slo(COMPONENT, "sender", at)] += events
+
+    def refused(self, status: int, words: str, sender: str, at: datetime) -> None:
+        """Keep what the last sender that was refused was told: a wrong key must not look like silence."""
+        self._refused = Refused(status, words[:200], iso(at), sender)
 
     def tell(self) -> None:
         """Log how many events were refused since the last time: one line, however many senders go wrong."""
@@ -52,5 +60,7 @@ class Outcomes:
             for key, events in waiting.items():
                 pipe.incrby(key, events)
                 pipe.expire(key, keys.SLO_TTL)
+            if self._refused is not None:
+                pipe.set(keys.INGEST_REFUSED, msgspec.json.encode(self._refused), ex=keys.SLO_TTL)
             await pipe.execute()
         self._waiting -= waiting

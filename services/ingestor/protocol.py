@@ -123,6 +123,10 @@ class IngestProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
+    def sender(self) -> str:
+        """Return the address of the other end, nothing where it has none."""
+        return self.client[0] if self.client else ""
+
     def date(self) -> bytes:
         """Return the Date header line, which uvicorn renews each second."""
         if self._dates is not self.server_state.default_headers:

@@ -11,12 +11,13 @@ from redis.exceptions import RedisError
 
 from mutt.verdict import Facts, Level, Trouble, judge
 from services.logging_utils import get_logger
-from services.web_ui import board_queries, board_redis, unmatched_patterns
+from services.web_ui import board_queries, board_redis, testimony, unmatched_patterns
 from services.web_ui.board_queries import DatabaseBoard
 from services.web_ui.board_redis import RedisBoard
 from services.web_ui.context import Context
 from services.web_ui.service_levels import Level as ServiceLevel
 from services.web_ui.service_levels import ServiceLevels
+from services.web_ui.testimony import Testimony
 
 REDIS_SECONDS, DATABASE_SECONDS, LEVELS_SECONDS = 4.0, 30.0, 30.0
 PATIENCE = 2.0
@@ -40,11 +41,18 @@ class Board:
     trouble: Trouble | None = None
     secrets_problem: str | None = None
     rate_period: float = 1  # seconds of the limiter's window
+    said: tuple[Testimony, ...] = ()  # by the services themselves, asked while Redis is silent
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Tell whether this console alone does not reach Redis."""
+        return any(each.reaches_redis for each in self.said)
 
     def facts(self) -> Facts:
         """Return what the verdict is made of."""
         common = Facts(
             redis_silent=self.redis_silent,
+            redis_elsewhere=self.is_cut_off,
             postgres_silent=self.postgres_silent,
             secrets_problem=self.secrets_problem,
             levels=tuple(Level(WORDS[each.component.name], each.standing) for each in self.levels),
@@ -123,9 +131,10 @@ class Watcher:
                 seen = await board_redis.look(self._parts)
         except (RedisError, OSError, TimeoutError):
             silent = self._board.redis_silent or datetime.now(UTC)
-            self._board = replace(self._board, redis_silent=silent)
+            said = await testimony.ask(self._board.redis) if self._board.redis else ()
+            self._board = replace(self._board, redis_silent=silent, said=said)
         else:
-            self._board = replace(self._board, redis=seen, redis_silent=None)
+            self._board = replace(self._board, redis=seen, redis_silent=None, said=())
 
     async def _look_at_database(self) -> None:
         try:

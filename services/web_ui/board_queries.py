@@ -22,7 +22,9 @@ LOUDNESS = (
     Handling.UNHANDLED,
 )
 
-_RULES = sql.SQL("SELECT count(*) FILTER (WHERE is_active) AS active FROM alert_rules")
+_RULES = sql.SQL(
+    "SELECT count(*) FILTER (WHERE is_active) AS active, EXISTS (SELECT FROM device_teams) AS teams FROM alert_rules"
+)
 _CHANGED = sql.SQL(
     "SELECT id, changed_at, changed_by, operation, table_name, record_id, old_values, new_values FROM config_audit_log"
     " WHERE changed_at > now() - interval '24 hours' ORDER BY changed_at DESC LIMIT %s"
@@ -57,6 +59,7 @@ class DatabaseBoard:
     """One look at PostgreSQL."""
 
     rules: int
+    has_teams: bool
     changes: list[Change]
     by_rule: list[Row]
     by_host: list[Row]
@@ -74,6 +77,7 @@ async def look(parts: Context) -> DatabaseBoard:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(changed)][::-1]
     return DatabaseBoard(
         rules=int(rules[0]["active"]),
+        has_teams=bool(rules[0]["teams"]),
         changes=[_change(letter, row) for letter, row in zip(letters, changed, strict=True)],
         by_rule=by_rule[:SHOWN],
         by_host=by_host,

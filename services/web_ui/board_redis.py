@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -12,7 +13,7 @@ from mutt import keys
 from mutt.dynamic_keys import ALL
 from mutt.envelope import Envelope, split_entry
 from mutt.errors import EntryError
-from mutt.figures import MoogAnswer, Report
+from mutt.figures import MoogAnswer, Refused, Report
 from mutt.verdict import Worker
 from services.web_ui.context import Context
 from services.web_ui.stored_config import StoredConfig
@@ -32,6 +33,7 @@ Record = TypeVar("Record")
 _envelope = msgspec.json.Decoder(Envelope)
 _report = msgspec.json.Decoder(Report)
 _answer = msgspec.json.Decoder(MoogAnswer)
+_refused = msgspec.json.Decoder(Refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,21 @@ class RedisBoard:
     workers: tuple[Worker, ...]
     reports: dict[tuple[str, str], Report] = field(default_factory=dict)
     answer: MoogAnswer | None = None
+    refused: Refused | None = None
 
     def of(self, service: str) -> list[Report]:
         """Return what the living instances of a service report of their work."""
         return [report for (name, _), report in self.reports.items() if name == service]
+
+    @property
+    def refused_at(self) -> datetime | None:
+        """Return when an ingestor refused a request last, None where none did."""
+        return _moment(self.refused.at) if self.refused is not None else None
+
+    @property
+    def ingest_ports(self) -> list[int]:
+        """Return the ports that ingestors listen on, as they report them."""
+        return sorted({port for each in self.of("ingestor") if (port := urlsplit(each.health).port)})
 
     @property
     def answered_at(self) -> datetime | None:
@@ -116,11 +129,11 @@ async def look(parts: Context) -> RedisBoard:
         pipe.zcount(names.rate_limit, f"({since:.0f}", "+inf")
         pipe.mget([keys.CIRCUIT_STATE, keys.CIRCUIT_FAILURES, keys.CIRCUIT_OPENED_AT])
         pipe.mget(_counters(at))
-        pipe.get(keys.MOOG_ANSWER)
+        pipe.mget([keys.MOOG_ANSWER, keys.INGEST_REFUSED])
         answers: list[Any] = await pipe.execute()
     depths = {name: int(answers[index * 2]) for index, name in enumerate(lists)}
     entries = {name: _opened(answers[index * 2 + 1]) for index, name in enumerate(lists)}
-    retries, used, circuit, counts, answer = answers[len(lists) * 2 :]
+    retries, used, circuit, counts, (answer, refused) = answers[len(lists) * 2 :]
     workers, reports = await _workers(parts, at)
     numbers = [int(value or 0) for value in counts]
     limit = int(settings["moog_rate_limit"])
@@ -138,6 +151,7 @@ async def look(parts: Context) -> RedisBoard:
         workers=workers,
         reports=reports,
         answer=_read(_answer, answer),
+        refused=_read(_refused, refused),
     )
 
 

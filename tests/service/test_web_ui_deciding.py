@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 
 from mutt import keys
+from mutt.dynamic_keys import ALL
 from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.waiting import wait_for
@@ -70,7 +71,7 @@ def api(service: ServiceProcess) -> Api:
 
 def test_every_page_is_there_with_a_session_and_leads_to_the_sign_in_without(browser: Browser, api: Api) -> None:
     for path in PAGES:
-        reply = Browser(browser.service).get(browser.service.url + path, allow_redirects=False, timeout=15)
+        reply = Browser(browser.service).get(browser.service.url + path, allow_redirects=False, timeout=60)
         assert (reply.status_code, reply.headers["Location"][:14]) == (303, "/sign-in?next=")
     assert "No rules." in browser.open("/rules")
     api.create_rule(name=HOSTILE, match_string=HOSTILE)
@@ -258,6 +259,8 @@ def test_a_configuration_key_is_set_refused_and_reverted(browser: Browser, api: 
     refused = browser.submit(place, {"value": "-1", "do": "set"}, 400).text
     assert "a whole number from 1 to" in refused
     assert 'value="-1"' in refused
+    assert "set in Redis by" in refused
+    assert "1 to 100,000" in refused
     browser.submit(place, {"do": "unset"})
     page = browser.open(place)
     assert "not set any more" in page
@@ -267,6 +270,22 @@ def test_a_configuration_key_is_set_refused_and_reverted(browser: Browser, api: 
     assert "Configuration key moog_rate_limit is back to what it was before." in browser.open(place)
     assert api.get("/config/moog_rate_limit").json()["value"] == 70
     browser.open("/configuration/none", 404)
+
+
+def test_where_a_configuration_value_comes_from_is_said(start_service: StartService, redis_url: str) -> None:
+    console = start_service("webui", MOOG_RATE_LIMIT="1500", DYNAMIC_CONFIG_ENABLED="true")
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(keys.config("slo_window_hours"), "48")
+    page = Browser(console).sign_in().open("/configuration")
+    rows = {name: row for row in page.split("<tr data-row>") for name in ALL if f"<code>{name}</code>" in row}
+    for name, figure, origin in (
+        ("slo_window_hours", "48", "set in Redis, directly"),
+        ("moog_rate_limit", "1,500", "environment variable MOOG_RATE_LIMIT"),
+        ("max_ingest_queue_size", "1,000,000", "built-in default of MAX_INGEST_QUEUE_SIZE, which is not set"),
+        ("alerter_queue_shed_threshold", "2,000", "built-in default"),
+    ):
+        assert f'<bdi class="log">{figure}</bdi>' in rows[name], name
+        assert origin in rows[name], name
 
 
 def test_changes_are_filtered_and_paged(browser: Browser, api: Api, database_url: str) -> None:
@@ -287,6 +306,6 @@ def test_changes_are_filtered_and_paged(browser: Browser, api: Api, database_url
 
 def test_teams_and_config_lead_to_their_pages(browser: Browser, api: Api) -> None:
     for path, place in (("/teams", "/hosts#teams"), ("/config", "/configuration")):
-        reply = browser.get(browser.service.url + path, allow_redirects=False, timeout=15)
+        reply = browser.get(browser.service.url + path, allow_redirects=False, timeout=60)
         assert (reply.status_code, reply.headers["Location"]) == (303, place)
     assert "/rules" not in api.get("/api/v2/openapi.json").json()["paths"]

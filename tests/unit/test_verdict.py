@@ -39,6 +39,19 @@ def test_redis_silent_outweighs_everything_and_gives_no_figure() -> None:
     assert said.sentence.startswith("Since 01:55:08, for 17 min 39 s.")
 
 
+def test_a_console_that_alone_does_not_reach_redis_blames_no_redis() -> None:
+    said = judge(Facts(redis_silent=NOW, redis_elsewhere=True), NOW, UTC)
+    assert said.kind == "critical"
+    assert said.title.startswith("This console does not reach Redis, services do")
+    assert "503" not in said.sentence
+
+
+def test_refused_tries_before_the_first_event_are_no_trouble() -> None:
+    refused = (Level("Ingesting", level_of(0.0, 0.995)),)
+    assert judge(replace(WELL, ever=False, levels=refused), NOW, UTC).kind == "nodata"
+    assert judge(replace(WELL, levels=refused), NOW, UTC).kind == "warn"
+
+
 @pytest.mark.parametrize(
     ("change", "title"),
     [

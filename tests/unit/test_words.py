@@ -1,5 +1,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
+
 from mutt import visible, words
 
 
@@ -62,3 +64,28 @@ def test_what_would_not_show_gets_a_name() -> None:
 
 def test_long_text_is_cut_and_says_so() -> None:
     assert "".join(piece.text for piece in visible.pieces("x" * 300, 200)) == "x" * 200 + "\u2026"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0004, "0.4 ms"), (0.0109, "11 ms"), (0.18, "180 ms"), (1.3, "1.3 s"), (float("inf"), "over 30 s")],
+)
+def test_how_long_something_took_has_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s ago"), (8.4, "8 s ago"), (309, "5 min ago"), (7300, "2 h ago"), (260_000, "3 d ago")],
+)
+def test_how_long_ago_is_told_in_one_unit(seconds: float, text: str) -> None:
+    assert words.ago(seconds) == text
+
+
+def test_a_value_has_its_thousands_apart() -> None:
+    assert [words.figure(value) for value in (1_000_000, 0.995, 1e9, "dlq")] == [
+        "1,000,000",
+        "0.995",
+        "1,000,000,000",
+        "dlq",
+    ]

@@ -1,5 +1,6 @@
 """/configuration: the dynamic keys, what takes effect and why, and how each came to be so."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -7,13 +8,15 @@ from fastapi import APIRouter, Request
 from psycopg import sql
 from starlette.responses import RedirectResponse, Response
 
+from mutt import words
 from mutt.dynamic_keys import ALL, DynamicKey
+from mutt.fallbacks import fallback
 from services.web_ui.bodies import change_of
 from services.web_ui.pages.changes import change_view
 from services.web_ui.pages.frame import Form, PageAdmin, PageViewer, User, done, form, parts_of, render
 from services.web_ui.replies import ApiError
 from services.web_ui.rule_queries import history, last_change
-from services.web_ui.stored_config import TABLE, StoredConfig
+from services.web_ui.stored_config import EXTERNAL, TABLE, StoredConfig
 
 _LAST = sql.SQL(
     "SELECT DISTINCT ON (record_id) record_id, changed_at, changed_by FROM config_audit_log"
@@ -31,8 +34,9 @@ async def configuration(request: Request, _user: PageViewer) -> Response:
     await stored.record_external(request.state.correlation_id)
     async with parts.database() as queries:
         last = {row["record_id"]: row for row in await queries.fetch("select", _LAST, (TABLE,))}
+    settings = await stored.show(*ALL.values())
     context = {
-        "settings": await stored.show(*ALL.values()),
+        "settings": [_view(each, parts.environ, last.get(each["key"])) for each in settings],
         "last": last,
         "enabled": parts.settings.dynamic_config_enabled,
     }
@@ -70,7 +74,7 @@ async def change_key(key: str, request: Request, user: PageAdmin) -> Response:
         return done(request, place, f"{key} is so already.")
     async with parts.database() as queries:
         change_id = await last_change(queries, TABLE, key)
-    told = f"{key} is {text}." if text is not None else f"{key} is not set any more."
+    told = f"{key} is {words.figure(known.parse(text))}." if text is not None else f"{key} is not set any more."
     undo = ("Undo", f"/changes/{change_id}/revert", {"next": place})
     return done(request, place, f"{told} Services follow within 5 s.", undo=undo)
 
@@ -84,10 +88,11 @@ async def _page(
     async with parts.database() as queries:
         rows = await history(queries, TABLE, key.name)
     (setting,) = await stored.show(key)
+    setting = _view(setting, parts.environ, rows[0] if rows else None)
     typed = sent.get("value") if sent else ("" if setting["value"] is None else str(setting["value"]))
     context: dict[str, Any] = {
         "setting": setting,
-        "allowed": key.allowed(),
+        "allowed": setting["possible"],
         "changes": [change_view(row, user) for row in rows],
         "typed": typed,
         "reason": sent.get("reason") if sent else "",
@@ -96,6 +101,36 @@ async def _page(
         "newest": datetime.fromisoformat(rows[0]["changed_at"]) if rows else None,
     }
     return await render(request, "configuration-key.html", context, status)
+
+
+def _view(setting: dict[str, Any], environ: Mapping[str, str], last: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a key as the pages show it: figures as people read them, and where each comes from."""
+    key = ALL[setting["key"]]
+    without, source = fallback(key, environ)
+    by = last["changed_by"] if last else ""
+    where = _where(key, source)
+    if setting["source"] == "redis":
+        origin = "set in Redis, directly" if by == EXTERNAL else f"set in Redis by {by}" if by else "set in Redis"
+    else:
+        origin = where
+    if key.choices:
+        possible = " or ".join(key.choices)
+    else:
+        possible = f"{words.figure(key.low or 0)} to {words.figure(key.high or 0)}"
+    return setting | {
+        "shown": words.figure(setting["effective"]),
+        "origin": origin,
+        "without": words.figure(without),
+        "without_origin": where,
+        "possible": possible,
+    }
+
+
+def _where(key: DynamicKey, source: str) -> str:
+    """Say what stands behind a value that is not set in Redis."""
+    if source == "environment":
+        return f"environment variable {key.variable}"
+    return f"built-in default of {key.variable}, which is not set" if key.variable else "built-in default"
 
 
 def _known(key: str) -> DynamicKey:

@@ -8,6 +8,7 @@ from mutt import figures, words
 from mutt.verdict import FULL_WARN
 from services.web_ui.board import Board
 from services.web_ui.board_redis import RedisBoard
+from services.web_ui.testimony import answering
 
 UNKNOWN, NO_DATA = "unknown", "no data"
 
@@ -48,7 +49,7 @@ def stages(board: Board, now: datetime, zone: tzinfo) -> list[Stage]:
     """Return the six stages from the ingestor to Moogsoft."""
     seen = board.redis
     if seen is None or board.redis_silent is not None:
-        return _silent(seen, board.redis_silent or now, now, zone)
+        return _silent(board, board.redis_silent or now, now, zone)
     return [
         _ingestor(board, seen),
         _ingest_queue(seen),
@@ -115,7 +116,7 @@ def _forwarder(board: Board, seen: RedisBoard) -> Stage:
     unit = "/s" if board.rate_period == 1 else f"/{board.rate_period:g} s"
     lines = [
         f"limiter: *{words.count(seen.limiter_free)} of {words.count(limit)}*{unit} free",
-        _instances(alive, "worker"),
+        "" if alive else _instances(alive, "worker"),
     ]
     gauge = Gauge(limit - seen.limiter_free, limit * 1.15, [(float(limit), f"{words.count(limit)}{unit}")], "")
     per_second = figures.rate(seen.of("moog-forwarder"))
@@ -144,9 +145,8 @@ def _moogsoft(seen: RedisBoard, now: datetime, zone: tzinfo) -> Stage:
         lines.append(took)
     figure, unit = "not asked yet", ""
     if seen.answer is not None and (at := seen.answered_at):
-        figure, unit = _status(seen), f"answered {words.age(max(0, round((seen.at - at).total_seconds())))} ago"
-        if seen.answer.status is None:
-            figure, unit = "no answer", f"{words.age(max(0, round((seen.at - at).total_seconds())))} ago"
+        ago = words.ago((seen.at - at).total_seconds())
+        figure, unit = _status(seen), ago if seen.answer.status is None else f"answered {ago}"
     icon = {"OPEN": "open", "HALF_OPEN": "half"}.get(state, "closed")
     return Stage(icon, "Moogsoft", figure, unit, lines, None, fell)
 
@@ -166,56 +166,57 @@ def _took(seen: RedisBoard, service: str, share: float) -> str:
     return "" if seconds is None else f"p{share * 100:.0f} *{words.duration(seconds)}*"
 
 
-def _silent(seen: RedisBoard | None, since: datetime, now: datetime, zone: tzinfo) -> list[Stage]:
-    """Return what can be said while Redis is away: what was seen last, with its time."""
+def _silent(board: Board, since: datetime, now: datetime, zone: tzinfo) -> list[Stage]:
+    """Return what can be said while Redis is away: what was seen last with its time, and what services answer."""
+    seen = board.redis
+    at = f" at *{words.clock(seen.at, zone, now)}*" if seen else ""
 
     def last(*names: str) -> str:
         if seen is None:
             return "never seen by this console"
-        figures = ", ".join(words.count(seen.depths[name]) for name in names)
-        return f"last seen {figures} at {words.clock(seen.at, zone, now)}"
+        depths = [seen.depths[name] for name in names]
+        return f"last seen *{', '.join(map(words.count, depths if any(depths) else depths[:1]))}*{at}"
 
     def fell(name: str, *queues: str) -> Fell:
-        return Fell("nodata", "", [(f"{name} {last(*queues).removesuffix(_at(seen, zone, now))}", "")], "/dead-letters")
+        return Fell("nodata", "", [(f"{name} {last(*queues).removesuffix(at).replace('*', '')}", "")], "/dead-letters")
 
-    clock = f"since {words.clock(since, zone, now)}"
+    def waiting(name: str, service: str, lost: Fell) -> Stage:
+        lines = [_up(board, service, "worker"), f"since *{words.clock(since, zone, now)}*, resumes by itself"]
+        if board.is_cut_off:
+            return Stage("nodata", name, UNKNOWN, "", lines[:1], None, lost)
+        return Stage("waiting", name, "waiting", "", lines, None, lost)
+
     unknown = Gauge(None, 1, [], "")
+    accepted, lost = [_up(board, "ingestor", "instance")], fell("quarantine", "quarantine")
+    if board.is_cut_off:
+        ingestor = Stage("nodata", "Ingestor", UNKNOWN, "", accepted, None, lost)
+    else:
+        lines = [*accepted, "they should send again"]
+        ingestor = Stage("critical", "Ingestor", "503", "to every sender", lines, None, lost)
+    moogsoft = ["circuit state is kept in Redis"]
+    if seen is not None and (then := seen.answered_at):
+        moogsoft.append(f"last answer *{_status(seen)}* at *{words.clock(then, zone, now)}*")
     return [
-        Stage(
-            "critical",
-            "Ingestor",
-            "503",
-            "to every sender",
-            ["they should send again"],
-            None,
-            fell("quarantine", "quarantine"),
-        ),
+        ingestor,
         Stage("nodata", "Ingest queue", UNKNOWN, "", [last("ingest")], unknown),
-        Stage(
-            "waiting",
-            "Alerter",
-            "waiting",
-            clock,
-            ["resumes by itself"],
-            None,
-            fell("pending, dead", "audit_pending", "dlq_alerter"),
-        ),
+        waiting("Alerter", "alerter", fell("pending, dead", "audit_pending", "dlq_alerter")),
         Stage("nodata", "Alert queue", UNKNOWN, "", [last("alerts")], unknown),
-        Stage(
-            "waiting",
-            "Forwarder",
-            "waiting",
-            clock,
-            ["resumes by itself"],
-            None,
-            fell("retry, dead", "retries", "dlq_moog"),
-        ),
-        Stage("nodata", "Moogsoft", UNKNOWN, "", ["circuit state is kept in Redis"], None, fell("poison", "poison")),
+        waiting("Forwarder", "moog-forwarder", fell("retry, dead", "retries", "dlq_moog")),
+        Stage("nodata", "Moogsoft", UNKNOWN, "", moogsoft, None, fell("poison", "poison")),
     ]
 
 
-def _at(seen: RedisBoard | None, zone: tzinfo, now: datetime) -> str:
-    return f" at {words.clock(seen.at, zone, now)}" if seen else ""
+def _up(board: Board, service: str, noun: str) -> str:
+    """Say how many of a service answer over HTTP, and what the last look at Redis saw them hold."""
+    if board.redis is None:
+        return ""
+    asked = sum(each.service == service for each in board.said)
+    if not asked:
+        return f"last seen {_instances(_alive(board.redis, service), noun)}"
+    up = answering(board.said, service)
+    held = sum(worker.held or 0 for worker in board.redis.workers if worker.service == service)
+    holding = f", held *{words.count(held)}*" if service != "ingestor" else ""
+    return f"*{up}* of {asked} {noun}{'' if asked == 1 else 's'} up{holding}"
 
 
 def _alive(seen: RedisBoard, service: str) -> int:

@@ -41,6 +41,26 @@ WORDS = (
 
 RUNBOOKS = (
     (
+        "senders",
+        "Send events",
+        (
+            (
+                "One address for all",
+                "POST /api/v2/ingest on the ingestor's port: a JSON object, an array, or an object a line; gzip too.",
+            ),
+            ("The key", "X-API-KEY: KEY, Authorization: Bearer KEY, Splunk KEY, or Basic with KEY as the password."),
+            (
+                "rsyslog",
+                'module omhttp: server, serverport, restpath="api/v2/ingest", httpheaders=["X-API-KEY: KEY"]; JSON.',
+            ),
+            ("syslog-ng", 'destination http(): url(), headers("X-API-KEY: KEY"), body("$(format-json ...)").'),
+            ("Fluent Bit", "output http: Format json_lines, URI /api/v2/ingest, Header X-API-KEY KEY."),
+            ("Vector", "sink http: encoding.codec json, request.headers.X-API-KEY KEY."),
+            ("snmptrapd", "traphandle with a script that posts trap_oid, hostname and message."),
+            ("503 and no answer", "Send the same again; an event with a correlation_id is not doubled by that."),
+        ),
+    ),
+    (
         "redis",
         "Redis is down",
         (

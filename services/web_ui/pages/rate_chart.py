@@ -50,6 +50,7 @@ class Picture:
     last: Tick | None
     points: list[Point]
     name: str
+    gap: str = ""  # since when nothing is known, in words
 
 
 def hours(board: RedisBoard, now: datetime, zone: tzinfo, changes: Sequence[Change], *, wide: bool) -> Picture:
@@ -112,6 +113,7 @@ def minutes(board: RedisBoard, now: datetime, zone: tzinfo) -> Picture:
     scale = chart.scale(_both(board, hourly))
     path = chart.line(values, frame, scale.top)
     last = values[-1]
+    known = next((index for index in reversed(range(MINUTES)) if values[index] is not None), None)
     return Picture(
         width=width,
         height=height,
@@ -131,6 +133,7 @@ def minutes(board: RedisBoard, now: datetime, zone: tzinfo) -> Picture:
             for at, value in zip(moments, values, strict=True)
         ],
         name=f"Events a second, by minute, over two hours: {_number(last)} in the last full minute.",
+        gap=f"no data since {moments[known + 1].astimezone(zone):%H:%M}" if known not in (None, MINUTES - 1) else "",
     )
 
 

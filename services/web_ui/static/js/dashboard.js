@@ -2,12 +2,23 @@
 import { morph } from "./morph.js";
 import { poll } from "./poll.js";
 import "./chart.js";
+import { copying } from "./copy.js";
 
 const [first, second] = document.querySelectorAll("[data-piece]");
 const place = document.querySelector("[data-live]");
 const pause = document.querySelector("[data-key-pause]");
 let state = first.dataset.state;
 let seen = Date.now();
+
+const ready = new WeakSet();
+
+function offerCopies() {
+  for (const button of document.querySelectorAll("[data-copy-of]")) {
+    button.hidden = !navigator.clipboard;
+    if (!ready.has(button)) copying(button, () => document.getElementById(button.dataset.copyOf).textContent);
+    ready.add(button);
+  }
+}
 
 function say(kind, words) {
   const shape = document.querySelector(`.i-${kind}`)?.cloneNode(true);
@@ -29,6 +40,7 @@ function show(target) {
     seen = Date.now();
     const page = new DOMParser().parseFromString(`<div>${found.html}</div>`, "text/html");
     morph(target, page.body.firstElementChild);
+    offerCopies();
     document.title = document.title.replace(/^\w+/, found.word);
     if (found.state !== state) {
       state = found.state;
@@ -49,6 +61,7 @@ function told({ live, failed, paused, signedOut, seconds }) {
 const fast = poll(first.dataset.piece, 5, show(first), told);
 const slow = poll(second.dataset.piece, 60, show(second));
 say(place.textContent.includes("Redis") ? "critical" : "ok", place.textContent.includes("Redis") ? "Redis out of reach, asking every 5 s" : "Live, every 5 s");
+offerCopies();
 pause.hidden = false;
 pause.addEventListener("click", () => {
   const on = pause.textContent === "Pause";

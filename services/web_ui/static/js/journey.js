@@ -1,4 +1,6 @@
 // A journey's page: its texts as tabs, copying, and the page again while the event is under way.
+import { copying } from "./copy.js";
+
 const tabs = document.querySelector("[data-tabs]");
 
 if (tabs) {
@@ -25,17 +27,6 @@ if (tabs) {
 
 const id = document.querySelector("[data-copy]");
 if (id) copying(id, () => id.dataset.copy);
-
-function copying(button, text) {
-  if (!navigator.clipboard) return;
-  const words = button.textContent;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = words; }, 2000);
-  });
-}
 
 // Asked again each 2 s at first, later less often; not while hidden, and not under a reader who selects something.
 const live = document.querySelector("[data-under-way]");
