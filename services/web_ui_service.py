@@ -5,6 +5,7 @@ from services.runtime import signals
 signals.hold_hangup()  # before the imports below, which take a while
 
 # ruff: noqa: E402
+import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,7 +48,8 @@ async def main(process: WebUi) -> None:
         health.watch("postgres", partial(postgres_connector.is_connected, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
         sessions = Sessions(keyring, insecure=settings.insecure_cookies)
-        parts = Context(settings, process.instruments, keyring, sessions, process.redis, pool, os.environ)
+        searches = asyncio.Semaphore(max(1, settings.db.pool_max_conn // 2))
+        parts = Context(settings, process.instruments, keyring, sessions, process.redis, pool, os.environ, searches)
         app, proxies = build(parts, health), _proxies(settings.trusted_proxies)
         server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", **proxies)
         async with server, background() as start:

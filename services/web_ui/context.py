@@ -1,5 +1,6 @@
 """What the handlers of the API work with, and how they ask for it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from services.postgres_connector import Pool, transaction
 from services.runtime.instruments import WebUiInstruments
 from services.web_ui.keyring import Caller, KeyRing, Role
 from services.web_ui.queries import Queries
-from services.web_ui.replies import SAFE_METHODS, ApiError
+from services.web_ui.replies import RETRY_AFTER, SAFE_METHODS, ApiError
 from services.web_ui.sessions import CSRF_HEADER, Sessions, is_same
 
 log = get_logger(__name__)
@@ -40,12 +41,28 @@ class Context:
     redis: Redis
     pool: Pool
     environ: Mapping[str, str]
+    searches: asyncio.Semaphore
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Queries]:
         """Hold one connection and one transaction, committed at the end."""
         async with transaction(self.pool, WAIT, PATIENCE) as connection:
             yield Queries(connection, self.instruments.db_query)
+
+    @asynccontextmanager
+    async def search(self) -> AsyncIterator[Queries]:
+        """Do likewise for what may read long; `searches` leaves connections to those who want something quick."""
+        try:
+            async with asyncio.timeout(WAIT):
+                await self.searches.acquire()
+        except TimeoutError:
+            message = "as many searches are under way as are done at once: try again in some seconds, or narrow it"
+            raise ApiError(503, message, headers=RETRY_AFTER) from None
+        try:
+            async with self.database() as queries:
+                yield queries
+        finally:
+            self.searches.release()
 
     @asynccontextmanager
     async def change(self, topic: str) -> AsyncIterator[Queries]:

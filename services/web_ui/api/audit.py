@@ -102,7 +102,7 @@ async def list_events(parts: Parts, _caller: Viewer, asked: Annotated[EventQuery
     if offset > OFFSET_MAX:
         raise ApiError(400, f"page {asked.page} begins behind row {OFFSET_MAX}; go on with next_cursor, or narrow")
     try:
-        async with parts.database() as queries:
+        async with parts.search() as queries:
             audit = AuditQueries(queries)
             rows = await audit.events(filters, size, offset, after)
             last = after is None and len(rows) < size and (offset == 0 or bool(rows))

@@ -139,7 +139,7 @@ async def events_page(request: Request, _user: PageViewer) -> Response:
     rows: list[Row] = []
     stopped, newest = False, None
     try:
-        async with parts.database() as queries:
+        async with parts.search() as queries:
             audit = AuditQueries(queries)
             await asked.settle(audit)
             rows = await audit.rows(asked.filters(), size + 1, after=asked.after)
@@ -177,7 +177,7 @@ async def count_newer(request: Request, _user: PageViewer) -> Response:
 
 
 async def _newer(parts: Context, asked: Asked, than: Position) -> int:
-    async with parts.database() as queries:
+    async with parts.search() as queries:
         audit = AuditQueries(queries)
         await asked.settle(audit)
         filters = {name: value for name, value in asked.filters().items() if name != "start"}
