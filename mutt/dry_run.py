@@ -5,17 +5,19 @@ does not count, since it was made by the rules of its time.
 """
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from mutt.caught import Caught
 from mutt.events import DecidedEvent, QueuedEvent, iso
 from mutt.handling import Decision, Hosts
 from mutt.judge import decide_event
 from mutt.matching import RuleBook
 from mutt.moogsoft import CLEAR, severity, signature
+from mutt.page_tally import PageTally
 from mutt.pairs import problem_of
 from mutt.rule_relations import hidden, hiding, loosened
 from mutt.rules import Handling, Rule
@@ -74,7 +76,8 @@ class DryRun:
         self._seen: Counter[int] = Counter()
         self._moves: Counter[Move] = Counter()
         self._hidden_by: Counter[int] = Counter()
-        self._pages: tuple[dict[str, set[str]], dict[str, set[str]]] = (defaultdict(set), defaultdict(set))
+        self._pages = (PageTally(), PageTally())
+        self.caught = Caught()
         self._near = 0
         self.samples: list[dict[str, Any]] = []
         self.near_misses: list[dict[str, Any]] = []
@@ -114,7 +117,7 @@ class DryRun:
             "matched": self._matched,
             "caught": caught,
             "handled_differently": handled,
-            "pages": {"with_change": self._folded(1), "today": self._folded(0)},
+            "pages": {"with_change": self._pages[1].folded, "today": self._pages[0].folded},
             "worst_minute": {"with_change": self._worst(1), "today": self._worst(0)},
             "minutes": self._minutes(),
             "moves": moves,
@@ -143,8 +146,11 @@ class DryRun:
             if decision.handling == Handling.PAGE_AND_TICKET:
                 decided = _decided(event, decision)
                 if severity(decided) != CLEAR:
-                    self._pages[place][minute].add(signature(decided))
-        if caught and len(self.samples) < SAMPLES:
+                    self._pages[place].add(minute, signature(decided))
+        if not caught:
+            return
+        self.caught.add(event.envelope.event_id, before.rule_id)
+        if len(self.samples) < SAMPLES:
             self.samples.append(_sample(event) | {"today": before.handling, "with_change": after.handling})
 
     def _look_near(self, event: QueuedEvent) -> None:
@@ -155,18 +161,14 @@ class DryRun:
                     self.near_misses.append(_sample(event) | {"failed": condition})
                 return
 
-    def _folded(self, place: int) -> int:
-        return len(set().union(*self._pages[place].values()))
-
     def _worst(self, place: int) -> dict[str, Any]:
-        minutes = self._pages[place]
-        at = max(minutes, key=lambda minute: (len(minutes[minute]), minute), default=None)
-        return {"at": None if at is None else at + ":00Z", "pages": 0 if at is None else len(minutes[at])}
+        at, pages = self._pages[place].worst()
+        return {"at": None if at is None else at + ":00Z", "pages": pages}
 
     def _minutes(self) -> list[dict[str, Any]]:
-        today, changed = self._pages
+        today, changed = (tally.minutes for tally in self._pages)
         return [
-            {"at": minute + ":00Z", "with_change": len(changed.get(minute, ())), "today": len(today.get(minute, ()))}
+            {"at": minute + ":00Z", "with_change": changed.get(minute, 0), "today": today.get(minute, 0)}
             for minute in sorted({*today, *changed})
         ]
 

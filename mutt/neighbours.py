@@ -6,21 +6,10 @@ from typing import Any
 
 from mutt.events import DecidedEvent, QueuedEvent
 from mutt.moogsoft import CLEAR, severity, signature
-from mutt.past_events import from_audit, with_entry
+from mutt.past_events import COLUMNS, from_audit, with_entry
 from mutt.rules import FORWARDED
 
-_NAMES = (
-    "event_id",
-    "correlation_id",
-    "event_timestamp",
-    "received_at",
-    "hostname",
-    "message",
-    "source",
-    "syslog_severity",
-    "trap_oid",
-    "raw",
-)
+_NAMES = tuple(column.removesuffix("::text") for column in COLUMNS)
 
 
 def event_of_row(row: Mapping[str, Any]) -> QueuedEvent:

@@ -37,7 +37,8 @@ def advice(pattern: str) -> Advice | None:
     found = _LOOK_AROUND.search(plain)
     if found is not None:
         return _look_around(pattern, found.start(), found.group())
-    found = _BACK_REFERENCE.search(pattern)
+    # Here only an escaped backslash is taken out: the operator begins with one.
+    found = _BACK_REFERENCE.search(pattern.replace("\\\\", "\0\0"))
     if found is not None:
         problem = f"RE2 has no back-references: {_quoted(found.group())} at character {found.start() + 1}."
         return Advice(problem, "Write what is to be repeated a second time, or match its first half alone.")
@@ -97,4 +98,5 @@ def _quoted(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`"
+    # What is shown turns backticks into code; a pattern with one of its own is quoted.
+    return _quoted(text) if "`" in text else f"`{text}`"

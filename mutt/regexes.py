@@ -12,12 +12,20 @@ SET_MEMORY = 32 * 1024 * 1024
 SET_SIZE = 1024
 
 _HINTS = (
+    ("invalid perl operator: (?#", "leave the comment out: the rule's description has room for it"),
+    ("invalid perl operator: (?(", "there are no conditions: write both cases with |"),
     ("invalid perl operator: (?", "look-around, back-references and inline comments are not supported"),
     ("invalid escape sequence: \\Z", r"write \z for the end of the text"),
-    ("invalid escape sequence: \\", "back-references are not supported; see RE2's syntax for the escapes"),
-    ("bad repetition operator", "one repetition a term; possessive ones are not supported"),
+    ("invalid escape sequence: \\", r"use what RE2 knows: \d \w \s \b \A \z; for the character itself leave the \ out"),
+    ("trailing \\", r"write \\ for the character itself"),
+    ("invalid character class range: \\p", r"no group of characters is named so; \pL are letters, \pN are numbers"),
+    ("invalid character class range", "the lower end stands first, as in a-z"),
+    ("bad repetition operator", "one repetition a term, as in a* or (?:a+)*; possessive ones are not supported"),
     ("no argument for repetition operator", r"to match the character itself put a \ before it"),
-    ("invalid repetition size", "at most 1000 repetitions in all, the lower bound first"),
+    (
+        "invalid repetition size",
+        "at most 1000 repetitions in all, those within others multiplied, the lower bound first; + has no bound",
+    ),
     ("missing )", r"close the group, or write \( for the character"),
     ("unexpected )", r"open the group, or write \) for the character"),
     ("missing ]", r"close the class, or write \[ for the character"),

@@ -1,5 +1,7 @@
 """What is read to judge by: all rules, hosts and teams in one snapshot; and what was changed of one record."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -7,31 +9,19 @@ from psycopg import sql
 from mutt.errors import EntryError
 from mutt.events import QueuedEvent
 from mutt.handling import Hosts
+from mutt.past_book import rule_of
 from mutt.past_events import COLUMNS, from_audit
 from mutt.rules import Rule
 from services.web_ui.queries import HOSTS, RULES, TEAMS, Queries, Row, shown
 
-_RULE_FIELDS = (
-    "id",
-    "match_string",
-    "trap_oid",
-    "syslog_severity",
-    "match_type",
-    "priority",
-    "prod_handling",
-    "dev_handling",
-    "team_assignment",
-    "is_active",
-    "name",
-    "description",
-    "version",
-)
 _HISTORY = sql.SQL(
     "SELECT id, changed_at, changed_by, operation, table_name, record_id, old_values, new_values, reason,"
     " correlation_id::text FROM config_audit_log WHERE {} ORDER BY id DESC LIMIT %s OFFSET %s"
 )
-# Events of one id that explain or a rule's start looks at.
-EVENTS_MAX = 1
+_CAUGHT = sql.SQL(
+    "SELECT event_id::text, event_timestamp, hostname, message, handling, rule_id FROM event_audit_log"
+    " WHERE event_id = ANY(%s::uuid[]) AND event_timestamp >= %s AND event_timestamp < %s"
+)
 
 
 class Judge(NamedTuple):
@@ -39,11 +29,6 @@ class Judge(NamedTuple):
 
     rules: list[Rule]
     hosts: Hosts
-
-
-def rule_of(row: Row) -> Rule:
-    """Return a stored rule as the rule book takes it."""
-    return Rule(**{name: row[name] for name in _RULE_FIELDS})
 
 
 async def all_rows(queries: Queries, *, lock: bool = False) -> list[Row]:
@@ -71,15 +56,22 @@ async def judge_of(queries: Queries, *, match_short: bool) -> Judge:
 
 async def audited_event(queries: Queries, event_id: str) -> QueuedEvent:
     """Return an event of the audit; raises EntryError without one."""
-    statement = sql.SQL("SELECT {} FROM event_audit_log WHERE event_id = %s LIMIT %s").format(
+    statement = sql.SQL("SELECT {} FROM event_audit_log WHERE event_id = %s LIMIT 1").format(
         sql.SQL(", ").join(map(sql.SQL, COLUMNS))
     )
     async with queries.connection.cursor() as cursor:
-        await cursor.execute(statement, (event_id, EVENTS_MAX))
+        await cursor.execute(statement, (event_id,))
         row = await cursor.fetchone()
     if row is None:
         raise EntryError(f"no audited event has the event_id {event_id}; it may still be in a queue")
     return from_audit(row)
+
+
+async def caught_events(queries: Queries, event_ids: Sequence[str], since: datetime, until: datetime) -> list[Row]:
+    """Return audited events in the order of their ids, without those that are gone by now."""
+    rows = await queries.fetch("select", _CAUGHT, (list(event_ids), since, until))
+    by_id = {row["event_id"]: row for row in rows}
+    return [by_id[each] for each in event_ids if each in by_id]
 
 
 async def history(queries: Queries, table: str, record_id: str, limit: int = 200, offset: int = 0) -> list[Row]:

@@ -1,5 +1,6 @@
 """What the rule editor's pages and the API share: a rule checked as typed, foretold, explained."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -75,7 +76,7 @@ async def start_dry_run(
         values = validate_rule(merged)
         judge = await judge_of(queries, match_short=parts.settings.judging.host_match_short)
     rule = rule_for(values, rule_id, (stored or {}).get("version", 0) + 1)
-    return runs.start(judge, rule, hours, parts.settings.judging.unhandled_default_team, caller.name)
+    return await runs.start(judge, rule, hours, parts.settings.judging.unhandled_default_team, caller.name)
 
 
 async def explain_event(
@@ -95,9 +96,11 @@ async def explain_event(
         except EntryError as error:
             raise ApiError(404 if event_id else 400, str(error)) from None
     rules = judge.rules if draft is None else [*(each for each in judge.rules if each.id != draft.id), draft]
-    book = RuleBook(rules)
     sending = Sending(judging.moog_profile, judging.moog_batch_mode == "events")
-    found = explain(event, book, judge.hosts, judging.unhandled_default_team, sending)
+    # In a thread: compiling thousands of rules takes a while.
+    found = await asyncio.to_thread(
+        lambda: explain(event, RuleBook(rules), judge.hosts, judging.unhandled_default_team, sending)
+    )
     return {
         "event": {
             "event_id": event.envelope.event_id,

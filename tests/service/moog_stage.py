@@ -99,6 +99,7 @@ class Request:
     """A request as it came; `alerts` are those of its body, `at` is monotonic."""
 
     headers: dict[str, str]
+    body: bytes
     alerts: list[dict[str, Any]]
     at: float
     status: int = 0
@@ -154,8 +155,9 @@ class Moogsoft:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                request = Request(dict(self.headers), body.get("events", [body]), time.monotonic())
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.loads(raw)
+                request = Request(dict(self.headers), raw, body.get("events", [body]), time.monotonic())
                 reply = moogsoft.answer(request)
                 moogsoft.requests.append(request)
                 if reply.until is not None:

@@ -1,5 +1,6 @@
 """Validation as one types, dry runs and explanations, over the API."""
 
+import asyncio
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from mutt.handling import Hosts
+from mutt.rules import Rule
+from services import postgres_connector
+from services.runtime.secrets import EnvironmentSecrets
+from services.web_ui import dry_runs
+from services.web_ui.rule_queries import Judge
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
+from tests.service.test_connections import database_settings
 from tests.service.web_api import RULE, Api, error_of
 
 NOW = datetime.now(UTC)
@@ -179,3 +187,57 @@ def test_an_audited_event_is_explained_by_its_id(api: Api, database_url: str) ->
 )
 def test_what_is_no_event_is_a_400_that_says_why(api: Api, data: bytes) -> None:
     error_of(api.call("POST", "/rules/explain", data=data), 400)
+
+
+def statements_that_wait(url: str) -> int:
+    """Return how many statements wait for a lock."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def test_stopping_a_dry_run_cancels_its_statement(api: Api, database_url: str) -> None:
+    audit(database_url, "link down")
+    with psycopg.connect(database_url) as lock:
+        lock.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
+        run = api.call("POST", "/rules/dry-run", {"rule": RULE}).json()
+        wait_for(lambda: statements_that_wait(database_url) == 1, "the dry run's statement")
+        assert api.get("/rules").status_code == 200
+        stopped = api.call("DELETE", f"/rules/dry-run/{run['id']}").json()
+        assert (stopped["state"], stopped["why"]) == ("cancelled", "stopped by hand")
+        wait_for(lambda: statements_that_wait(database_url) == 0, "the end of its statement")
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "why"),
+    [("ALONE_SECONDS", "cancelled", "nobody asked about it"), ("SECONDS_MAX", "done", "stopped after 0.3 s")],
+)
+async def test_a_dry_run_ends_with_its_statement_when_it_is_left_alone_or_takes_too_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, limit: str, state: str, why: str
+) -> None:
+    monkeypatch.setattr(dry_runs, limit, 0.3)
+    settings, environment = database_settings(database_url)
+    rule = Rule(0, "down", None, None, "contains", 500, "Page_and_ticket", "Log_only", "NETO")
+    async with postgres_connector.open_pool(settings, EnvironmentSecrets(environment)) as pool:
+        with psycopg.connect(database_url) as lock:
+            lock.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
+            run = await dry_runs.DryRuns(pool).start(Judge([], Hosts()), rule, 24, "NETO", "me")
+            assert run.task is not None
+            await asyncio.wait({run.task})
+            assert statements_that_wait(database_url) == 0
+    report = await run.told()
+    assert report["state"] == state
+    assert why in report["why"]
+    assert (report["read"], report["hides"], report["cost"]) == (0, [], None)
+
+
+async def test_a_dry_run_that_is_stopped_before_it_begins_has_ended(database_url: str) -> None:
+    settings, environment = database_settings(database_url)
+    rule = Rule(0, "down", None, None, "contains", 500, "Page_and_ticket", "Log_only", "NETO")
+    async with postgres_connector.open_pool(settings, EnvironmentSecrets(environment)) as pool:
+        run = dry_runs.Run(Judge([], Hosts()), rule, 24, "NETO", "me")
+        run.start(pool)
+        run.stop("stopped by hand")
+        assert run.task is not None
+        await asyncio.wait({run.task})
+    assert (await run.told())["state"] == "cancelled"

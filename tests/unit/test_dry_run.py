@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from mutt.caught import NO_RULE
 from mutt.dry_run import NEW_RULE, DryRun
 from mutt.events import QueuedEvent
 from mutt.handling import Hosts
@@ -97,6 +98,16 @@ def test_a_rule_that_is_switched_off_catches_nothing() -> None:
     report = run(replace(LINKS, is_active=False), event("UPDOWN Te1"))
     assert (report["matched"], report["caught"]) == (0, 0)
     assert moves(report) == [(57, None, "Ticket_only", "Unhandled", 1, "quieter")]
+
+
+def test_which_events_are_caught_is_kept_with_their_rules() -> None:
+    dry = DryRun(RULES, replace(LINKS, priority=910), Hosts(), "NETO")
+    events = [event("UPDOWN a"), event("lab UPDOWN b"), event("nothing"), event("UPDOWN c")]
+    for each in events:
+        dry.add(each)
+    a, b, _, c = (each.envelope.event_id for each in events)
+    assert (dry.caught.count(), dry.caught.page(0, 2), dry.caught.page(2, 2)) == (3, [a, b], [c])
+    assert (dry.caught.page(0, 9, 160), dry.caught.count(NO_RULE)) == ([b], 0)
 
 
 def test_pages_are_folded_by_signature_and_counted_by_the_minute() -> None:

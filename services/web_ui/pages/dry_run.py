@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from mutt.caught import NO_RULE
 from mutt.explaining import matched_span
+from mutt.page_tally import FOLDED_MAX
 from mutt.rules import Rule
 from services.web_ui.api.trials import runs_of
 from services.web_ui.dry_runs import Run
@@ -15,8 +17,10 @@ from services.web_ui.pages.frame import PageEditor, form, parts_of, render, show
 from services.web_ui.pages.page_charts import pages_chart
 from services.web_ui.pages.rule_forms import fields_of_rule, texts_of
 from services.web_ui.replies import ApiError
+from services.web_ui.rule_queries import caught_events
 
 SAMPLES_SHOWN = 8
+PAGE = 100
 NEAR_SHOWN = 5
 CLIP = 400  # characters of a message
 
@@ -27,7 +31,7 @@ router = APIRouter(include_in_schema=False)
 async def page(run: str, request: Request, _user: PageEditor) -> Response:
     """Show a run; with `part=report` only what changes, for the editor to put in place."""
     found = _run(request, run)
-    context: dict[str, Any] = {"run": run_view(found, zone_of(request))}
+    context: dict[str, Any] = {"run": await run_view(found, zone_of(request))}
     if request.query_params.get("part") == "report":
         return show(request, "dry-run-part.html", context, {})
     fields = texts_of(fields_of_rule(found.rule))
@@ -35,6 +39,29 @@ async def page(run: str, request: Request, _user: PageEditor) -> Response:
     return await render(
         request, "dry-run.html", {**context, "rule_id": found.rule.id, "fields": fields, "base": version}
     )
+
+
+@router.get("/rules/dry-run/{run}/caught")
+async def caught(run: str, request: Request, _user: PageEditor) -> Response:
+    """List the events that the rule would catch, of all or of those that are now another rule's."""
+    found, query = _run(request, run), request.query_params
+    asked = query.get("from", "")
+    origin = int(asked[:10]) if asked.isdecimal() else NO_RULE if asked == "none" else None
+    total = found.caught.count(origin)
+    start = min(int(query["start"][:6]) if query.get("start", "").isdecimal() else 0, total)
+    async with parts_of(request).database() as queries:
+        rows = await caught_events(queries, found.caught.page(start, PAGE, origin), found.since, found.until)
+    report = await found.told()
+    context = {
+        "run": report,
+        "rule_id": found.rule.id,
+        "rows": [{**row, **_cut(row["message"], found.rule)} for row in rows],
+        "origin": asked if origin is not None else "",
+        "start": start,
+        "total": total,
+        "page_size": PAGE,
+    }
+    return await render(request, "dry-run-caught.html", context)
 
 
 @router.post("/rules/dry-run/{run}/stop")
@@ -50,9 +77,9 @@ def find_run(request: Request, run_id: str) -> Run | None:
     return runs_of(request, parts_of(request)).find(run_id) if run_id else None
 
 
-def run_view(run: Run, zone: tzinfo) -> dict[str, Any]:
+async def run_view(run: Run, zone: tzinfo) -> dict[str, Any]:
     """Return a report as its template takes it: times as times, messages cut where the match is."""
-    report = run.report()
+    report = await run.told()
     most = max((move["events"] for move in report["moves"]), default=1)
     near = report["near_misses"]
     return {
@@ -65,17 +92,19 @@ def run_view(run: Run, zone: tzinfo) -> dict[str, Any]:
         "most": most,
         "samples_shown": [_sample(each, run.rule) for each in report["samples"][:SAMPLES_SHOWN]],
         "near_shown": [_sample(each, None) for each in near["samples"][:NEAR_SHOWN]],
-        "table": [{**each, "at": _time(each["at"])} for each in report["minutes"]][-200:],
+        "listed": run.caught.count(),
+        "folded_max": FOLDED_MAX,
     }
 
 
 def _sample(sample: Mapping[str, Any], rule: Rule | None) -> dict[str, Any]:
-    message = sample["message"]
+    return {**sample, "at": _time(sample["at"]), **_cut(sample["message"], rule)}
+
+
+def _cut(message: str, rule: Rule | None) -> dict[str, Any]:
     start, end = (rule and matched_span(rule, message)) or (0, 0)
     from_ = max(0, start - 60) if len(message) > CLIP else 0
     return {
-        **sample,
-        "at": _time(sample["at"]),
         "cut": from_ > 0,
         "before": message[from_:start],
         "match": message[start:end],

@@ -20,10 +20,10 @@ def pages_chart(report: Mapping[str, Any], zone: tzinfo) -> dict[str, Any] | Non
     worst, usual = max(pages for _, pages, _ in minutes), report["worst_minute"]["today"]["pages"]
     step = next(step for step in STEPS if step * 2 >= max(worst, usual, 2))
     room, floor = WIDTH - LEFT, HEIGHT - BOTTOM
-    buckets: dict[int, int] = {}
-    for at, pages, _ in minutes:
+    buckets, before = [0] * BARS, [0] * BARS
+    for at, pages, today in minutes:
         place = min(max(int((at - since).total_seconds() / span * BARS), 0), BARS - 1)
-        buckets[place] = max(buckets.get(place, 0), pages)
+        buckets[place], before[place] = max(buckets[place], pages), max(before[place], today)
     scale = (floor - TOP) / (step * 2)
     bars = [
         {
@@ -33,7 +33,7 @@ def pages_chart(report: Mapping[str, Any], zone: tzinfo) -> dict[str, Any] | Non
             "height": round(pages * scale, 1),
             "more": pages > usual > 0 or (usual == 0 and pages > 1),
         }
-        for place, pages in sorted(buckets.items())
+        for place, pages in enumerate(buckets)
         if pages
     ]
     at, pages = max(((at, pages) for at, pages, _ in minutes), key=lambda each: each[1])
@@ -53,7 +53,17 @@ def pages_chart(report: Mapping[str, Any], zone: tzinfo) -> dict[str, Any] | Non
         },
         "ticks": _ticks(since, until, zone, room / span),
         "minutes": round(span / BARS / 60),
+        "room": room,
+        "top": TOP,
+        "rows": [
+            _row(since + (until - since) * place / BARS, zone, pages, today)
+            for place, (pages, today) in enumerate(zip(buckets, before, strict=True))
+        ],
     }
+
+
+def _row(at: datetime, zone: tzinfo, pages: int, today: int) -> dict[str, Any]:
+    return {"local": f"{at.astimezone(zone):%a %H:%M}", "utc": f"{at:%H:%M}", "with_change": pages, "today": today}
 
 
 def _ticks(since: datetime, until: datetime, zone: tzinfo, per_second: float) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from mutt.errors import RuleError
 from mutt.record_changes import field_changes
 from mutt.rules import FIELDS, validate_rule
 from services.web_ui.api.changes import entry_of
-from services.web_ui.api.rules import RuleId
+from services.web_ui.api.parameters import RuleId
 from services.web_ui.api.trials import runs_of
 from services.web_ui.bodies import change_of
 from services.web_ui.pages import rule_forms
@@ -149,7 +149,7 @@ async def _review(
         "changes": changes,
         "reason": sent.get("reason"),
         "base": sent.get("version"),
-        "run": run_view(run, zone_of(request)) if run is not None and same else None,
+        "run": await run_view(run, zone_of(request)) if run is not None and same else None,
         "action": f"/rules/{row['id']}" if row else "/rules/new",
     }
     return await render(request, "rule-review.html", context)
@@ -187,7 +187,7 @@ async def _editor(
         "checked": checked,
         "versions": [{**entry_of(each), "version": (each["new_values"] or {}).get("version")} for each in versions],
         "reason": sent.get("reason") if sent else "",
-        "run": run_view(run, zone_of(request)) if run else None,
+        "run": await run_view(run, zone_of(request)) if run else None,
         "options": rule_forms.OPTIONS,
         "origin": origin,
         "conflict": conflict,

@@ -32,6 +32,7 @@ function point(chart, index) {
   cross.setAttribute("d", cross.getAttribute("d").replace(/^M[\d.]+/, `M${x.toFixed(1)}`));
   cross.setAttribute("visibility", "visible");
   const [local, utc, now, before] = [...all[at].cells].map((cell) => cell.textContent);
-  const text = `${local} (${utc} UTC): ${now} a second${before ? `, the day before ${before}` : ""}`;
+  const { unit = "a second", beside = "the day before" } = chart.dataset;
+  const text = `${local} (${utc} UTC): ${now} ${unit}${before ? `, ${beside} ${before}` : ""}`;
   chart.closest("section").querySelector("[data-readout]").textContent = text;
 }

@@ -52,10 +52,20 @@ async function check() {
   if (mine !== turn || status !== 200) return false;
   for (const name of fields) showHint(name, body.hints[name]?.problem ?? body.details[name] ?? "");
   const remedy = form.querySelector("[data-remedy]");
-  remedy.textContent = body.hints.match_string?.remedy ?? "";
+  remedy.replaceChildren(...coded(body.hints.match_string?.remedy ?? ""));
   remedy.hidden = !remedy.textContent;
   showNeighbours(body.neighbours);
   return body.valid;
+}
+
+// What stands between backticks is code.
+function coded(text) {
+  return text.split("`").map((part, at) => {
+    if (at % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  });
 }
 
 function showHint(name, problem) {
