@@ -50,7 +50,8 @@ class KeyRing:
     def __init__(self, secrets: SecretSource) -> None:
         self._secrets = secrets
         self._read_from = self._raw()
-        self._keys = _keys(self._secrets)
+        self._keys, self._signing = _keys(secrets), _signing_key(secrets)
+        self._refused: str | None = None
 
     def find(self, presented: str) -> Caller | None:
         """Return whose key a header holds; every key is compared, so the time says nothing."""
@@ -65,7 +66,8 @@ class KeyRing:
     @property
     def problem(self) -> str | None:
         """Return why the secrets held may be old, None while they are current."""
-        return self._secrets.problem
+        self._current()
+        return self._secrets.problem or self._refused
 
     def mark(self, presented: str) -> str:
         """Return what stands for a known key in a session; it says nothing of the key."""
@@ -81,7 +83,8 @@ class KeyRing:
 
     def signing_key(self) -> bytes:
         """Return the key that sessions are signed with; another WEBUI_API_KEY makes another one."""
-        return hmac.digest(required(self._secrets, "WEBUI_API_KEY").encode(), b"mutt session v1", "sha256")
+        self._current()
+        return self._signing
 
     def _mark(self, digest: bytes) -> str:
         return hmac.new(self.signing_key(), digest, "sha256").hexdigest()[:32]
@@ -91,9 +94,12 @@ class KeyRing:
         if raw != self._read_from:
             self._read_from = raw
             try:
-                self._keys = _keys(self._secrets)
+                self._keys, self._signing = _keys(self._secrets), _signing_key(self._secrets)
             except SettingsError as error:
+                self._refused = f"the changed API keys are refused, the former ones stay: {error}"
                 log.critical("the changed API keys are refused, the former ones stay", problem=str(error))
+            else:
+                self._refused = None
         return self._keys
 
     def _raw(self) -> tuple[str | None, ...]:
@@ -105,6 +111,10 @@ def _keys(secrets: SecretSource) -> list[_Key]:
     plain = [required(secrets, "WEBUI_API_KEY"), secrets.get("WEBUI_API_KEY_NEXT")]
     keys = [_Key(hashlib.sha256(key.encode()).digest(), default) for key in plain if key]
     return keys + _named(secrets.get("WEBUI_API_KEYS"))
+
+
+def _signing_key(secrets: SecretSource) -> bytes:
+    return hmac.digest(required(secrets, "WEBUI_API_KEY").encode(), b"mutt session v1", "sha256")
 
 
 def _named(text: str | None) -> list[_Key]:

@@ -18,6 +18,7 @@ from services.web_ui.context import Context
 from services.web_ui.stored_config import StoredConfig
 
 PROMETHEUS_SECONDS = 1.5
+ROUNDING = 0.01  # by which a share extrapolated from samples may miss 0 or 1
 SILENT_SECONDS = 30.0  # for which a Prometheus that did not answer is not asked again
 WINDOW = "slo_window_hours"
 OUTCOMES = ("ok", "fail", "sender")
@@ -132,9 +133,16 @@ class ServiceLevels:
 
 
 def _value(answer: Any) -> tuple[bool, float | None]:
-    """Return the one value of an answer; without a series Prometheus does not know MUTT at all."""
+    """Return the one value of an answer; without a series Prometheus does not know MUTT at all.
+
+    What is no share, such as the infinity of a division by nothing, is no answer: it must not pass for 100 %.
+    """
     series = answer["data"]["result"]
     if not series:
         return False, None
     value = float(series[0]["value"][1])
-    return True, None if math.isnan(value) else min(max(value, 0.0), 1.0)
+    if math.isnan(value):
+        return True, None
+    if not -ROUNDING <= value <= 1 + ROUNDING:
+        raise ValueError(f"{value} is no share of 1")
+    return True, min(max(value, 0.0), 1.0)

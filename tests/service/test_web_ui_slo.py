@@ -118,5 +118,16 @@ def test_a_prometheus_that_does_not_know_mutt_is_not_believed(
     assert (found["availability"], found["source"]) == (0.5, "counters")
 
 
+@pytest.mark.parametrize("value", ["+Inf", "2", "-1"])
+def test_what_is_no_share_does_not_pass_for_one(
+    start_service: StartService, prometheus: str, redis_url: str, value: str
+) -> None:
+    Prometheus.values = {"mutt_ingest_requests_total": value}
+    api = Api(start_service("webui", PROMETHEUS_URL=prometheus))
+    count(redis_url, "ingestor", ok=1, fail=1)
+    found = api.get("/slo").json()["components"]["ingestor"]
+    assert (found["availability"], found["source"]) == (0.5, "counters")
+
+
 def test_it_needs_a_key(start_service: StartService) -> None:
     error_of(Api(start_service("webui"), None).get("/api/v1/slo"), 401)
