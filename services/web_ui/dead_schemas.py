@@ -124,7 +124,7 @@ class Fates(BaseModel):
 _DIGEST = {"type": "string", "description": "SHA-256 of the letter's bytes, as listed"}
 _MANY: dict[str, Any] = {
     "letters": {
-        "type": "array",
+        "type": ["array", "null"],
         "description": "The letters that are meant, as listed",
         "minItems": 1,
         "maxItems": BATCH,
@@ -144,7 +144,7 @@ _MANY: dict[str, Any] = {
         },
     },
     "filter": {
-        "type": "object",
+        "type": ["object", "null"],
         "description": "In place of letters: up to 100 of those that it lets through; {} lets all through",
         "properties": {"error": {"type": "string"}, "hostname": {"type": "string"}, "q": {"type": "string"}},
         "additionalProperties": False,

@@ -197,20 +197,34 @@ REVERT_CHANGE = body(
     is_needed=False,
 )
 YAML_FILE = document("application/yaml")
+
+
+def _lines(key: str) -> dict[str, Any]:
+    """Return the schemas of a file of hosts or teams."""
+    entry = {"type": ["object", "string"]}
+    entries = {"type": "array", "items": entry, "description": "The entries; of a development host its name is enough"}
+    return {
+        "text/csv": {"schema": {"type": "string", "description": "A line of names, and one for each host"}},
+        "application/json": {"schema": {"type": ["object", "array"], "properties": {key: entries}, "items": entry}},
+    }
+
+
+def lines_file(key: str) -> dict[str, Any]:
+    """Return the description of such a file as a request's body."""
+    return {"requestBody": {"required": True, "content": _lines(key)}}
+
+
+def lines_reply(key: str) -> dict[int | str, dict[str, Any]]:
+    """Return the description of such a file as a reply."""
+    return {200: {"content": _lines(key)}}
+
+
 RULES_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/yaml": {"schema": {"type": "string", "description": "rules: a list of rules"}}}}
-}
-_LISTS = {
-    name: {"type": "array", "items": {"type": "object"}, "description": f"The entries of a file of {name}"}
-    for name in ("hosts", "teams")
-}
-LINES_FILE = document("text/csv")
-LINES_FILE["requestBody"]["content"]["application/json"] = {"schema": {"type": "object", "properties": _LISTS}}
-LINES: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {
-            "text/csv": {"schema": {"type": "string", "description": "A line of names, and one for each host"}},
-            "application/json": {"schema": {"type": "object", "properties": _LISTS}},
+            "application/yaml": {
+                "schema": {"type": ["string", "object"], "description": "A list of rules under `rules`"}
+            }
         }
     }
 }

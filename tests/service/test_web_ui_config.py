@@ -48,6 +48,7 @@ def test_every_key_is_listed_with_what_takes_effect_and_why(api: Api) -> None:
         "purpose": "Ingestor queue cap (events)",
         "variable": "MAX_INGEST_QUEUE_SIZE",
         "warning": None,
+        "version": entries["alerter_shed_mode"]["version"],  # of all that are not set
     }
     rate = entries["moog_rate_limit"]
     assert (rate["effective"], rate["source"]) == (70, "environment")

@@ -206,7 +206,7 @@ def dead_letters(contract: Contract, _database_url: str, redis: Redis) -> None:
     ask("DELETE /dead-letters/{queue}/{event_id}", 409, **place)
     for number, act in enumerate(("replay", "edit", "delete")):
         named = buried(redis, "moog", dead_alert(f"fan {number} failed"))
-        more = {"set": {"hostname": "web2.example"}} if act == "edit" else {}
+        more = {"set": {"team": "CORE"}} if act == "edit" else {}
         ask(f"POST /dead-letters/{{queue}}/{act}", 400, {"letters": [], **more}, queue="moog")
         ask(f"POST /dead-letters/{{queue}}/{act}", 200, {"letters": [named], **more}, queue="moog")
 

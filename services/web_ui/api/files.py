@@ -77,13 +77,17 @@ async def import_rules(request: Request, parts: Parts, caller: Editor, asked: As
     return shown_plan(await apply_rules(parts, document, change, asked.seal, replace=asked.replaces), applied=True)
 
 
-@router.get("/dev-hosts/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.LINES)
+@router.get(
+    "/dev-hosts/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.lines_reply("hosts")
+)
 async def export_hosts(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002  (its name in the query)
     """Return all development hosts as a file that the import takes."""
     return await export_of(parts, HOST_KIND, format)
 
 
-@router.get("/teams/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.LINES)
+@router.get(
+    "/teams/export", response_class=Response, responses=schemas.errors(400) | trial_schemas.lines_reply("teams")
+)
 async def export_teams(parts: Parts, _caller: Viewer, format: Format = "csv") -> Response:  # noqa: A002
     """Return all hosts with teams as a file that the import takes."""
     return await export_of(parts, TEAM_KIND, format)
@@ -93,7 +97,7 @@ async def export_teams(parts: Parts, _caller: Viewer, format: Format = "csv") ->
     "/dev-hosts/import",
     response_model=trial_schemas.Plan,
     responses=schemas.errors(409),
-    openapi_extra=trial_schemas.LINES_FILE,
+    openapi_extra=trial_schemas.lines_file("hosts"),
 )
 async def import_hosts(request: Request, parts: Parts, caller: Editor, asked: Asked) -> dict[str, Any]:
     """Take development hosts from CSV or JSON, all of them or none; each bad line is named."""
@@ -104,7 +108,7 @@ async def import_hosts(request: Request, parts: Parts, caller: Editor, asked: As
     "/teams/import",
     response_model=trial_schemas.Plan,
     responses=schemas.errors(409),
-    openapi_extra=trial_schemas.LINES_FILE,
+    openapi_extra=trial_schemas.lines_file("teams"),
 )
 async def import_teams(request: Request, parts: Parts, caller: Editor, asked: Asked) -> dict[str, Any]:
     """Take hosts with their teams from CSV or JSON, all of them or none; each bad line is named."""
@@ -129,6 +133,9 @@ async def export_of(parts: Context, kind: Kind, form: str) -> Response:
 
 async def _import(request: Request, parts: Context, caller: Caller, kind: Kind, asked: Import) -> dict[str, Any]:
     document = await _document(request)
+    said = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if said == "application/json" and document.lstrip()[:1] not in {"[", "{"}:
+        raise ApiError(400, "the file is said to be JSON and is none", details={"document": "is no list or object"})
     change = change_of(request, caller)
     if asked.preview:
         async with parts.database() as queries:
