@@ -44,9 +44,9 @@ def open_console(browser: Browser, start_service: StartService) -> Iterator[Open
     """Give `open_console("editor")`: a browser of its own, signed in with that role, at the test's one web UI."""
     opened: list[Console] = []
 
-    def opener(role: str | None = "admin", theme: str = "light", width: int = 1440) -> Console:
+    def opener(role: str | None = "admin", theme: str = "light", width: int = 1440, *, scripts: bool = True) -> Console:
         service = opened[0].service if opened else start_service("webui", **ENVIRONMENT)
-        console = Console(browser, service, theme, width)
+        console = Console(browser, service, theme, width, scripts=scripts)
         opened.append(console)
         if role is not None:
             console.sign_in(role)

@@ -28,17 +28,32 @@ ENVIRONMENT: dict[str, Any] = {
     "DYNAMIC_CONFIG_ENABLED": "true",
 }
 
-_axe = Axe()
+_AXE: str = Axe().axe_script
+_RUN_AXE = """([tags, rules]) => axe.run({
+  resultTypes: ["violations"],
+  runOnly: rules ? { type: "rule", values: rules } : { type: "tag", values: tags },
+}).then(({ violations }) => violations)"""
 
 
 class Console:
     """One browser, and the page that is open in it."""
 
-    def __init__(self, browser: Browser, service: ServiceProcess, theme: str = "light", width: int = 1440) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        service: ServiceProcess,
+        theme: str = "light",
+        width: int = 1440,
+        *,
+        scripts: bool = True,
+    ) -> None:
         self.service = service
         self.context = browser.new_context(
             base_url=service.url,
+            java_script_enabled=scripts,
             color_scheme="dark" if theme == "dark" else "light",
+            # Colours on their way to another theme's would be judged as they pass.
+            reduced_motion="reduce",
             viewport={"width": width, "height": 900},
             timezone_id="Europe/Berlin",
         )
@@ -75,16 +90,27 @@ class Console:
         """Let the session end, as after eight hours."""
         self.context.clear_cookies(name="mutt_session")
 
-    def check_accessibility(self) -> None:
-        """Fail with what axe finds on the page."""
-        found = _axe.run(self.page, options={"runOnly": {"type": "tag", "values": list(RULES)}})
-        violations: list[dict[str, Any]] = found.response["violations"]
+    def check_accessibility(self, *rules: str) -> None:
+        """Fail with what axe finds on the page, by these rules alone where some are named."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(_AXE)
+        violations: list[dict[str, Any]] = self.page.evaluate(_RUN_AXE, [RULES, rules or None])
         told = [
             f"{violation['id']}: {violation['help']}: {node['target']} {node['html'][:200]} {node['failureSummary']}"
             for violation in violations
             for node in violation["nodes"]
         ]
         assert told == [], f"{self.page.url}: axe finds {len(told)}:\n" + "\n".join(told)
+
+    def check_looks(self) -> None:
+        """Check the page as it stands in both themes, wide and on a phone; the theme changes its colours alone."""
+        for width in (1440, 360):
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.emulate_media(color_scheme="light")
+            self.check_accessibility()
+            self.page.emulate_media(color_scheme="dark")
+            self.check_accessibility("color-contrast")
+            self.check_width()
 
     def check_width(self) -> None:
         """Fail where the page scrolls sideways."""

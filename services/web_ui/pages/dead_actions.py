@@ -87,8 +87,7 @@ async def go(request: Request, user: PageOperator) -> Response:
     asked = _asked(sent)
     if asked.do == EDIT and not asked.members:
         return done(request, asked.view.address(), "Nothing was typed to replace, so nothing was done.", kind="warn")
-    total = sent.get("total")
-    return await _go(request, user, asked, int(total) if total.isdecimal() else len(asked.names))
+    return await _go(request, user, asked, _number(sent.get("total")) or len(asked.names))
 
 
 @router.post("/dead-letters/letter")
@@ -150,14 +149,13 @@ async def outcomes_page(request: Request, operation: str, _user: PageViewer) -> 
     if not fated and not asked.get("do"):
         raise ApiError(404, "No dead letter was moved by this operation.")
     states = {state: sum(each.fate.state == state for each in fated) for state in ("arrived", "refused", "waiting")}
-    total = asked.get("total", "")
     context = {
         "operation": operation,
         "rows": [_row(each) for each in fated],
         "states": states,
         "deleted": sum(each.fate.state == "deleted" for each in fated),
         "did": asked.get("do") if asked.get("do") in DID else _did(fated),
-        "total": max(len(fated), int(total) if total.isdecimal() else 0),
+        "total": max(len(fated), _number(asked.get("total", ""))),
         "queue": asked.get("queue", ""),
         "following": _following(asked),
     }
@@ -170,7 +168,7 @@ def _asked(sent: Form) -> Asked:
         raise ApiError(400, "The form does not say which list it is about.")
     wanted = Filter(sent.get("error"), sent.get("hostname"), sent.get("q"))
     names = [named for each in sent.all("letter") if (named := _name(each)) is not None]
-    start, operation = sent.get("start"), sent.get("operation")
+    operation = sent.get("operation")
     return Asked(
         sent.get("do"),
         View(Queue(name), wanted, 0, "", ""),
@@ -178,7 +176,7 @@ def _asked(sent: Form) -> Asked:
         sent.get("all") == "1",
         operation if is_uuid(operation) else "",
         sent.get("before"),
-        int(start) if start.isdecimal() else 0,
+        _number(sent.get("start")),
         {member: sent.get(member).strip() for member in MEMBERS if sent.get(member).strip()},
     )
 

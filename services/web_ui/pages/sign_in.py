@@ -130,7 +130,7 @@ async def _lead_to_sign_in(request: Request, _error: Exception) -> Response:
     except ApiError as error:
         return refuse(request, error.status, error.message)
     waiting = [(name, value) for name, value in sent.fields if name != CSRF_FIELD]
-    problem = "Signed out after 8 h. Nothing typed is lost: sign in, and it is sent."
+    problem = "Signed out after 8 h. Nothing typed is lost: sign in, then send it."
     return _ask(request, {"action": here(request), "waiting": waiting, "problem": problem}, 401)
 
 

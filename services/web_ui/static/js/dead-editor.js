@@ -1,5 +1,5 @@
 // While a dead letter is edited: what differs from what died, and whether it would be taken. The list counts what is selected.
-import { send } from "./api.js";
+import { call } from "./api.js";
 
 const editor = document.querySelector("[data-dead-editor]");
 const payload = editor?.querySelector("textarea");
@@ -15,13 +15,20 @@ payload?.addEventListener("input", () => {
 async function check() {
   asking.abort();
   asking = new AbortController();
-  const reply = await send("POST", "/dead-letters/check", new URLSearchParams(new FormData(editor)), asking.signal).catch(() => null);
-  if (!reply?.ok) return;
-  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const typed = () => new URLSearchParams(new FormData(editor));
+  const reply = await call("POST", "/dead-letters/check", typed, asking.signal).catch(() => null);
+  if (reply?.status !== 200) return;
+  const page = new DOMParser().parseFromString(reply.body, "text/html");
   const parts = [...page.body.children].map((each) => document.importNode(each, true));
   told.replaceChildren(...parts);
   editor.querySelector("[data-differs]").textContent = page.body.dataset.differs;
-  payload.toggleAttribute("aria-invalid", Boolean(told.querySelector("#dead-faults")));
+  if (told.querySelector("#dead-faults")) {
+    payload.setAttribute("aria-invalid", "true");
+    payload.setAttribute("aria-describedby", "dead-faults");
+  } else {
+    payload.removeAttribute("aria-invalid");
+    payload.removeAttribute("aria-describedby");
+  }
 }
 
 const selection = document.querySelector("[data-selection]");

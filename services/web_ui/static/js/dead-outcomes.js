@@ -1,7 +1,7 @@
 // The outcomes of a replay: looked up each second while letters are on their way, and batch after batch until stopped.
 const WATCHED = 120; // seconds
-const started = Date.now();
 let running = false;
+let watching = false;
 
 const part = () => document.querySelector("[data-outcomes]");
 const standing = () => `${location.href} ${part().querySelector("[data-left]")?.textContent}`;
@@ -45,11 +45,15 @@ function offer() {
 }
 
 async function watch() {
-  while (!running && part().hasAttribute("data-waiting") && Date.now() - started < WATCHED * 1000) {
+  if (watching) return;
+  watching = true;
+  const until = Date.now() + WATCHED * 1000;
+  while (!running && part().hasAttribute("data-waiting") && Date.now() < until) {
     await pause();
     if (document.hidden || running || part().contains(document.activeElement)) continue;
-    await take(await fetch(location.href)).catch(() => {});
+    await fetch(location.href).then((reply) => running || take(reply)).catch(() => {});
   }
+  watching = false;
 }
 
 offer();

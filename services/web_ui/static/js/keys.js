@@ -1,5 +1,5 @@
 // Single keys: never in a field, and off where the reader said so.
-const FIELDS = "input, textarea, select, [contenteditable]";
+const FIELDS = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
 const on = document.documentElement.dataset.keys !== "off";
 let going = 0;
 
@@ -34,7 +34,7 @@ const SINGLE = {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.ctrlKey) return press(event, "[data-key-run]");
-  if (event.key.toLowerCase() === "s" && event.ctrlKey) return press(event, "[data-key-save]");
+  if (event.key?.toLowerCase() === "s" && event.ctrlKey) return press(event, "[data-key-save]");
   if (event.key === "Escape" && event.target.matches?.(FIELDS)) return event.target.blur();
   if (!on || event.ctrlKey || event.metaKey || event.altKey || event.target.matches?.(FIELDS)) return undefined;
   if (Date.now() - going < 1500) {

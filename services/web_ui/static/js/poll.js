@@ -27,6 +27,7 @@ export function poll(address, seconds, show, told = () => {}) {
       failures += 1;
       told({ failed: true, seconds: wait(), error });
     }
+    clearTimeout(timer);
     timer = setTimeout(ask, wait() * 1000);
   }
 

@@ -8,7 +8,7 @@ if (tail && tail.dataset.off === undefined) {
   const rows = document.querySelector("[data-tail-rows]");
   const state = document.querySelector("[data-tail-state]");
   const pause = document.querySelector("[data-tail-pause]");
-  let paused = false, failures = 0, timer = 0, url = tail.dataset.url;
+  let paused = false, signedOut = false, failures = 0, timer = 0, url = tail.dataset.url;
 
   tail.hidden = false;
   state.hidden = false;
@@ -24,6 +24,7 @@ if (tail && tail.dataset.off === undefined) {
 
   function tell() {
     if (paused) state.textContent = "Paused";
+    else if (signedOut) state.textContent = "Signed out: reload to sign in";
     else if (failures) state.textContent = `Not reached, asking every ${wait()} s`;
     else state.textContent = `Live, every ${SECONDS} s`;
   }
@@ -34,7 +35,8 @@ if (tail && tail.dataset.off === undefined) {
     clearTimeout(timer);
     if (paused || document.hidden) return;
     try {
-      const reply = await fetch(url, { headers: { Accept: "application/json" }, redirect: "error" });
+      const reply = await fetch(url, { headers: { Accept: "application/json" }, redirect: "manual" });
+      signedOut = reply.type === "opaqueredirect";
       if (!reply.ok) throw new Error(String(reply.status));
       const { newer, most } = await reply.json();
       failures = 0;
@@ -44,6 +46,7 @@ if (tail && tail.dataset.off === undefined) {
       failures += 1;
     }
     tell();
+    clearTimeout(timer);
     timer = setTimeout(look, wait() * 1000);
   }
 
@@ -62,6 +65,8 @@ if (tail && tail.dataset.off === undefined) {
     const fresh = [...page.querySelectorAll("[data-tail-rows] > tr")].filter((row) => !known.has(row.dataset.id));
     rows.querySelectorAll(".fresh").forEach((row) => row.classList.remove("fresh"));
     fresh.forEach((row) => row.classList.add("fresh"));
+    // A page full of new ones: what lies between them and the rows here is on the page's older pages alone.
+    if (fresh.length && fresh.length === page.querySelectorAll("[data-tail-rows] > tr").length) rows.replaceChildren();
     const height = document.documentElement.scrollHeight;
     rows.prepend(...fresh.map((row) => document.adoptNode(row)));
     while (rows.children.length > ROWS_MOST) rows.lastElementChild.remove();
