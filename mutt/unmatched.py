@@ -14,6 +14,7 @@ SHORTEST = 60.0  # seconds that a pattern has to be counted before it has a rate
 _MASK = re.compile(r"<(uuid|mac|ip|if|num|str)>")
 MASKS = {"if": "ifname"}
 LITERAL_LEAST = 3
+EDGES = " ,;:-([])"  # around a text they say nothing
 HOURS = 24
 TREND_HOURS, TREND = 3, 1.5  # full hours compared with as many before, and by what factor they have to differ
 
@@ -120,9 +121,9 @@ def telling_text(template: str, message: str) -> str | None:
 
     A template joins runs of blanks, so that its text need not be the message's. None where nothing is worth a rule.
     """
-    pieces = [part.text.strip() for part in parts(template) if not part.masked]
+    pieces = [part.text.strip(EDGES) for part in parts(template) if not part.masked]
     folded = message.casefold()
-    texts = pieces + [word for piece in pieces for word in piece.split()]
+    texts = pieces + [word.strip(EDGES) for piece in pieces for word in piece.split()]
     best = max((text for text in texts if text.casefold() in folded), key=len, default="")
     return best if len(best) >= LITERAL_LEAST else None
 

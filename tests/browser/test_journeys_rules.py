@@ -69,7 +69,7 @@ def test_a_dry_run_changes_ones_mind(open_console: OpenConsole, trail: Trail, st
     console.page.get_by_label("Production").select_option("Ticket_only")
     expect(report).to_contain_text("0 today")
     console.page.get_by_label("Text or pattern").fill("port 7")
-    expect(report).to_contain_text("1events caught")
+    expect(report).to_contain_text("1event caught")
     review_and_save(console)
     [rule] = Api(console.service).get("/rules").json()["rules"]
     assert (rule["match_string"], rule["prod_handling"]) == ("port 7", "Ticket_only")
@@ -104,6 +104,28 @@ def test_an_event_becomes_a_rule_in_two_clicks(
     console.page.get_by_role("link", name="one event").click()
     console.page.get_by_role("link", name="Make a rule from it").click()
     expect(console.page.locator("[data-report]")).to_contain_text("3events caught")
+
+
+def test_a_warning_is_mended_by_its_button_and_the_dry_run_goes_on(
+    open_console: OpenConsole, trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="pump", priority=600)
+    start_service("alerter", **FAST)
+    audited(trail, *(queue_entry(f"pump {n} is dry")[1] for n in range(3)))
+    console = open_console("editor")
+    console.visit("/rules/new")
+    type_rule(console.page, "is dry")
+    report = console.page.locator("[data-report]")
+    expect(report).to_contain_text("0events caught")
+    console.page.get_by_role("button", name="Set priority to 601").click()
+    expect(console.page.get_by_label("Priority, 1 to 1000")).to_have_value("601")
+    expect(report).to_contain_text("3events caught")
+    console.page.get_by_label("Text or pattern").fill("pump 1 is dry")
+    expect(report).to_contain_text("1event caught")
+    chart = report.locator("svg[data-chart]")
+    chart.focus()
+    chart.press("ArrowLeft")
+    expect(report.locator("[data-readout]")).to_contain_text("pages in the worst minute, today")
 
 
 def test_a_bad_rule_is_reverted(open_console: OpenConsole) -> None:

@@ -58,7 +58,7 @@ def test_a_rule_asks_for_what_the_message_holds_as_it_is_written() -> None:
 
     assert told("fan 3 of rack failed") == "of rack failed"
     assert told("fan 3 of  rack   has failed") == "failed"
-    assert told("%LINK-3-UPDOWN: Interface Gi0/1 is down") == "-UPDOWN: Interface"
+    assert told("%LINK-3-UPDOWN: Interface Gi0/1 is down") == "UPDOWN: Interface"
     assert told("12 13 14 a") is None
 
 

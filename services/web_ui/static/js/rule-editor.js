@@ -14,11 +14,17 @@ let checking = 0;
 let running = 0;
 let polling = 0;
 let turn = 0;
+let starts = 0;
 let run = form.elements.run.value || null;
 let leaving = false;
 
+// Among the form's elements is the button of a warning too, which bears the name of the priority: only its own count.
+function valueOf(name) {
+  return (form.querySelector(`[name="${name}"]:checked`) ?? form.querySelector(`[name="${name}"]`)).value;
+}
+
 function snapshot() {
-  return Object.fromEntries(fields.map((name) => [name, form.elements[name].value]));
+  return Object.fromEntries(fields.map((name) => [name, valueOf(name)]));
 }
 
 function typed() {
@@ -91,11 +97,17 @@ function showNeighbours({ above, below }) {
 
 async function start() {
   clearTimeout(running);
+  const mine = ++starts;
   if (!(await check())) return;
   const hours = Number(form.elements.hours.value) || 24;
   const asked = { rule: typed(), hours, ...(rule ? { id: rule } : {}), ...(run ? { replaces: run } : {}) };
   const { status, body } = await call("POST", "/api/v2/rules/dry-run", asked);
-  if (status !== 202) return;
+  if (mine !== starts) {
+    // What was typed since has a run of its own, or soon will.
+    if (status === 202) call("DELETE", `/api/v2/rules/dry-run/${body.id}`);
+    return;
+  }
+  if (status !== 202) return tell(body.error ?? "the web UI did not answer");
   run = body.id;
   form.elements.run.value = run;
   poll(run);
@@ -108,11 +120,20 @@ async function poll(wanted) {
   if (!document.hidden) {
     try {
       const reply = await fetch(`/rules/dry-run/${wanted}?part=report`, { headers: { Accept: "text/html" } });
-      if (wanted !== run || !reply.ok || reply.redirected) return;
+      if (wanted !== run || reply.status === 404 || reply.redirected) return;
+      if (!reply.ok) throw new Error(String(reply.status));
       if (show(await reply.text()) !== "running") return;
     } catch { next = 5000; }
   }
   polling = setTimeout(poll, next, wanted);
+}
+
+function tell(problem) {
+  const note = document.createElement("p");
+  note.className = "soft";
+  note.setAttribute("role", "alert");
+  note.textContent = `The dry run did not start: ${problem}.`;
+  report.replaceChildren(note);
 }
 
 // The report is a page's part that the server wrote and escaped; it is parsed, never run.
@@ -151,8 +172,9 @@ report.addEventListener("click", (event) => {
   event.preventDefault();
   if ("stop" in button.dataset) stop();
   else {
-    form.elements.priority.value = button.dataset.setPriority;
-    form.elements.priority.focus();
+    const priority = form.querySelector("#f-priority");
+    priority.value = button.dataset.setPriority;
+    priority.focus();
     changed();
   }
 });
