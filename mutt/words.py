@@ -63,8 +63,8 @@ def share(value: float | None, digits: int = 2) -> str:
     """Return a share in percent, never rounded up to a 100 % that it is not."""
     if value is None:
         return "no data"
-    text = f"{value * 100:.{digits}f}"
-    if value < 1 and float(text) >= 100:  # noqa: PLR2004
+    text = f"{value * 100:,.{digits}f}"
+    if value < 1 and float(text.replace(",", "")) >= 100:  # noqa: PLR2004
         text = f"{100 - 10**-digits:.{digits}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
