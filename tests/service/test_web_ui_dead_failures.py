@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+import requests
 from redis import Redis
 
 from services.protocol.script import beside
 from services.web_ui import dead_moves
+from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.processes import StartService
 from tests.harness.proxy import Proxy
 from tests.service.dead_letters import dead, mutt_of
@@ -95,3 +97,20 @@ def test_without_postgresql_nothing_moves(
     error_of(api.call("POST", f"{path}/replay", {"sha256": digest}), 503)
     assert redis.lrange(DEAD, 0, -1) == [entry]
     line.mend()
+
+
+@pytest.mark.parametrize("fail", [Proxy.cut, Proxy.hang], ids=["cut", "hang"])
+def test_letters_are_shown_while_postgresql_is_away(
+    start_service: StartService,
+    redis: Redis,
+    proxy: Callable[[str], Proxy],
+    database_url: str,
+    fail: Callable[[Proxy], None],
+) -> None:
+    redis.lpush(DEAD, dead("still to be read"))
+    line = proxy(database_url)
+    service = start_service("webui", DB_PORT=str(line.port))
+    fail(line)
+    page = requests.get(f"{service.url}/dead-letters", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=60)
+    assert page.status_code == 200, page.text
+    assert "still to be read" in page.text

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
+import psycopg
 from fastapi import APIRouter, Request
+from psycopg_pool import PoolTimeout
 from starlette.responses import Response
 
 from mutt.circuit import State
@@ -189,10 +191,14 @@ def _mutt(letter: Letter) -> str:
 
 
 async def _cause(parts: Context, group: Group | None) -> Any:
+    """Return the change that may be the cause; None also where PostgreSQL is away: letters are shown without it."""
     if group is None:
         return None
-    async with parts.database() as queries:
-        return await cause_of(queries, group, match_short=parts.settings.judging.host_match_short)
+    try:
+        async with parts.database() as queries:
+            return await cause_of(queries, group, match_short=parts.settings.judging.host_match_short)
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
+        return None
 
 
 async def _circuit(parts: Context) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """What every page has: who reads it, its surroundings, its forms, and what it says of the change just made."""
 
+import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ NOTE = "mutt_note"
 NOTE_SECONDS = 60
 ZONE, THEME, KEYS = "mutt_zone", "mutt_theme", "mutt_keys"
 FORM_MAX = 8 * 1024 * 1024  # bytes
+FORM_SECONDS = 60.0
 FIELDS_MAX = 20_000
 GZIP_FROM = 1000  # bytes
+HANG_UP = {"Connection": "close"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +122,17 @@ async def form(request: Request) -> Form:
 
 
 async def read_form(request: Request) -> Form:
-    """Return a form's fields whoever sent it; raises ApiError 411 or 413."""
+    """Return a form's fields whoever sent it; raises ApiError 408, 411 or 413."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal():
         raise ApiError(411, "The form came without its length.")
     if int(length) > FORM_MAX:
         raise ApiError(413, f"The form is larger than {FORM_MAX // 1024 // 1024} MiB.")
-    data: FormData = await request.form(max_files=20, max_fields=FIELDS_MAX, max_part_size=FORM_MAX)
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            data: FormData = await request.form(max_files=20, max_fields=FIELDS_MAX, max_part_size=FORM_MAX)
+    except TimeoutError:
+        raise ApiError(408, f"The form did not arrive within {FORM_SECONDS:g} s.", headers=HANG_UP) from None
     fields: list[tuple[str, str]] = []
     for name, value in data.multi_items():
         text = (await value.read()).decode("utf-8-sig", "replace") if isinstance(value, UploadFile) else value
