@@ -184,7 +184,7 @@ def _bounded(kind: str, schema: dict[str, Any]) -> str:
     bounds = f", {int(low):,} to {int(high):,}" if low is not None and high is not None else ""
     if "maxLength" in schema:
         bounds = f", at most {schema['maxLength']:,} characters"
-    return kind + bounds + (f", default {default}" if default not in (None, "") else "")
+    return kind + bounds + (f", default {json.dumps(default)}" if default not in (None, "") else "")
 
 
 def _line(text: str) -> str:
