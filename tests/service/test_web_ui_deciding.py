@@ -111,6 +111,11 @@ def test_a_rule_is_typed_run_reviewed_saved_and_undone(browser: Browser, api: Ap
     assert "no rule matched" in page
     assert "&lt;b&gt;" in page
     assert "<header>" not in browser.open(f"{place}?part=report").split("data-run")[0]
+    caught = browser.open(f"{place}/caught")
+    assert "2 events that this rule would catch" in caught
+    assert len(re.findall(r'<tr data-row><td class="nowrap"><a href="/events/', caught)) == 2
+    assert "No rule matches them today." in browser.open(f"{place}/caught?from=none&start=x")
+    assert "0 events that" in browser.open(f"{place}/caught?from=99")
     run_id = place.rsplit("/", 1)[1]
     review = browser.submit("/rules/new", FORM | {"do": "review", "run": run_id}, 200).text
     assert "The whole dry run" in review
