@@ -106,6 +106,8 @@ def pages(filled: Filled) -> list[str]:
         "/help/api",
         "/rules/import",
         "/hosts/import/hosts",
+        "/hosts/import/teams",
         "/hosts/core-1.example",
         "/configuration/moog_rate_limit",
+        f"/events/{uuid4()}?nowhere",
     ]
