@@ -114,6 +114,9 @@ class Sink:
     def date(self) -> bytes:
         return b""
 
+    def sender(self) -> str:
+        return "192.0.2.1"
+
     def finished(self, *, close: bool) -> None:
         self.closed.append(close)
 
