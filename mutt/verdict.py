@@ -68,6 +68,7 @@ class Facts:
 
     redis_silent: datetime | None = None
     redis_elsewhere: bool = False  # a service reaches the Redis that is silent here
+    redis_refuses: str = ""  # Redis answers, and why what it answers cannot be read
     postgres_silent: datetime | None = None
     circuit: str | None = None
     circuit_since: datetime | None = None
@@ -106,6 +107,8 @@ def judge(facts: Facts, now: datetime, zone: tzinfo) -> Verdict:
     if findings:
         first = findings[0]
         return Verdict(first.kind, first.title, first.sentence, todos)
+    if facts.rate is None and facts.ingest_depth is None:
+        return Verdict("nodata", "How things stand is not known yet", _flow(facts))
     if not facts.ever:
         return Verdict("nodata", "Ready, and nothing has arrived yet", _ready(facts))
     return Verdict("ok", "All well", " ".join([_flow(facts), *_last_trouble(facts, now, zone)]))
@@ -114,6 +117,10 @@ def judge(facts: Facts, now: datetime, zone: tzinfo) -> Verdict:
 def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     if facts.redis_silent:
         since = f"Since {words.clock(facts.redis_silent, zone, now)}, for {_since(facts.redis_silent, now)}."
+        if facts.redis_refuses:
+            title = "What Redis holds cannot be read here: what moves is unknown"
+            yield _Finding("critical", title, f"{since} Redis answers, but: {facts.redis_refuses}.")
+            return
         if facts.redis_elsewhere:
             title = "This console does not reach Redis, services do: what moves is unknown here"
             yield _Finding("critical", title, f"{since} Look at the network between this console and Redis.")
@@ -254,7 +261,7 @@ def _last_trouble(facts: Facts, now: datetime, zone: tzinfo) -> list[str]:
     if facts.trouble is None:
         return []
     title, ended = facts.trouble
-    return [f"Last trouble: {title[:1].lower()}{title[1:]}, over at {words.clock(ended, zone, now)}."]
+    return [f"Last trouble: {title}, over at {words.clock(ended, zone, now)}."]
 
 
 def _since(then: datetime, now: datetime) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import psycopg
 from psycopg_pool import PoolTimeout
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from mutt.verdict import Facts, Level, Trouble, judge
 from services.logging_utils import get_logger
@@ -41,18 +41,20 @@ class Board:
     trouble: Trouble | None = None
     secrets_problem: str | None = None
     rate_period: float = 1  # seconds of the limiter's window
+    redis_refuses: str = ""  # why what Redis answered could not be read
     said: tuple[Testimony, ...] = ()  # by the services themselves, asked while Redis is silent
 
     @property
     def is_cut_off(self) -> bool:
-        """Tell whether this console alone does not reach Redis."""
-        return any(each.reaches_redis for each in self.said)
+        """Tell whether this console alone does not reach Redis, or cannot read what it holds."""
+        return bool(self.redis_refuses) or any(each.reaches_redis for each in self.said)
 
     def facts(self) -> Facts:
         """Return what the verdict is made of."""
         common = Facts(
             redis_silent=self.redis_silent,
             redis_elsewhere=self.is_cut_off,
+            redis_refuses=self.redis_refuses,
             postgres_silent=self.postgres_silent,
             secrets_problem=self.secrets_problem,
             levels=tuple(Level(WORDS[each.component.name], each.standing) for each in self.levels),
@@ -129,12 +131,18 @@ class Watcher:
         try:
             async with asyncio.timeout(PATIENCE):
                 seen = await board_redis.look(self._parts)
-        except (RedisError, OSError, TimeoutError):
+        except Exception as error:  # noqa: BLE001  (whatever is odd in Redis, no page may fail or show old figures as new)
             silent = self._board.redis_silent or datetime.now(UTC)
             said = await testimony.ask(self._board.redis) if self._board.redis else ()
-            self._board = replace(self._board, redis_silent=silent, said=said)
+            is_silent = isinstance(error, (RedisError, OSError)) and not isinstance(error, ResponseError)
+            refuses = "" if is_silent else str(error)[:200] or type(error).__name__
+            if refuses:
+                log.warning(
+                    "what Redis holds cannot be read for the dashboard", error=f"{type(error).__name__}: {error}"
+                )
+            self._board = replace(self._board, redis_silent=silent, redis_refuses=refuses, said=said)
         else:
-            self._board = replace(self._board, redis=seen, redis_silent=None, said=())
+            self._board = replace(self._board, redis=seen, redis_silent=None, redis_refuses="", said=())
 
     async def _look_at_database(self) -> None:
         try:

@@ -168,3 +168,24 @@ def test_each_ingestor_beats_until_it_ends(start_service: StartService, redis_ur
         assert 0 < client.ttl(key) <= keys.INGESTOR_TIMEOUT
         assert ingestor.terminate() == 0
         assert client.exists(key) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [(keys.CIRCUIT_FAILURES, "invalid literal for int()"), (keys.QUARANTINE, "WRONGTYPE")],
+)
+def test_what_cannot_be_read_in_redis_is_said_and_is_neither_silence_nor_well(
+    start_service: StartService, redis_url: str, key: str, said: str
+) -> None:
+    service = start_service("webui")
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(key, "odd")
+        browser = Browser(service).sign_in()
+        for _ in range(2):
+            page = browser.open("/")
+            assert "What Redis holds cannot be read here" in page
+            assert said in page
+            assert "503" not in page
+        client.delete(key)
+        count_events(client, 600)
+        wait_for(lambda: "cannot be read" not in live(browser), "the dashboard to read Redis again")

@@ -107,4 +107,16 @@ def test_without_any_event_ever_it_is_ready_and_not_well() -> None:
 
 def test_what_is_unknown_is_neither_zero_nor_well_nor_an_alarm() -> None:
     said = judge(Facts(), NOW, UTC)
-    assert (said.kind, said.sentence) == ("ok", "How many events come is unknown.")
+    assert (said.kind, said.sentence) == ("nodata", "How many events come is unknown.")
+    assert said.title == "How things stand is not known yet"
+
+
+def test_a_redis_that_answers_what_cannot_be_read_is_not_called_silent() -> None:
+    said = judge(Facts(redis_silent=NOW, redis_refuses="WRONGTYPE"), NOW, UTC)
+    assert (said.kind, said.title) == ("critical", "What Redis holds cannot be read here: what moves is unknown")
+    assert said.sentence.endswith("Redis answers, but: WRONGTYPE.")
+
+
+def test_a_trouble_that_is_over_keeps_its_name_as_it_is_written() -> None:
+    over = Facts(rate=1.0, ingest_depth=0, trouble=Trouble("PostgreSQL does not answer", NOW))
+    assert "Last trouble: PostgreSQL does not answer, over at" in judge(over, NOW, UTC).sentence
