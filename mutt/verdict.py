@@ -135,7 +135,7 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
         waits = "" if facts.pending is None else f" {words.count(facts.pending)} audit rows wait in Redis."
         yield _Finding(
             "critical",
-            "PostgreSQL does not answer: pages go out, their audit waits",
+            f"PostgreSQL does not answer: {'pages go out, their' if _pages_go_out(facts) else 'the'} audit waits",
             f"Since {words.clock(facts.postgres_silent, zone, now)}.{waits} Rules, hosts and teams cannot be changed.",
             Todo("critical", "PostgreSQL is silent:", "nothing is lost while Redis holds", "Runbook", "/help#postgres"),
         )
@@ -156,6 +156,10 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
             "Nothing is lost; the work waits for it in Redis.",
             Todo("critical", f"No {service} is alive.", "Start one, or read its log", "Runbook", "/help#services"),
         )
+
+
+def _pages_go_out(facts: Facts) -> bool:
+    return facts.circuit != "OPEN" and not {"alerter", "moog-forwarder"} & set(facts.missing)
 
 
 def _full(facts: Facts) -> Iterator[_Finding]:

@@ -120,3 +120,10 @@ def test_a_redis_that_answers_what_cannot_be_read_is_not_called_silent() -> None
 def test_a_trouble_that_is_over_keeps_its_name_as_it_is_written() -> None:
     over = Facts(rate=1.0, ingest_depth=0, trouble=Trouble("PostgreSQL does not answer", NOW))
     assert "Last trouble: PostgreSQL does not answer, over at" in judge(over, NOW, UTC).sentence
+
+
+def test_pages_are_not_said_to_go_out_where_something_else_holds_them() -> None:
+    away = Facts(rate=1.0, ingest_depth=0, postgres_silent=NOW)
+    assert "pages go out" in judge(away, NOW, UTC).title
+    for held in (replace(away, circuit="OPEN"), replace(away, missing=("moog-forwarder",))):
+        assert judge(held, NOW, UTC).title == "PostgreSQL does not answer: the audit waits"
