@@ -16,7 +16,7 @@ from mutt.events import DecidedEvent, QueuedEvent, iso
 from mutt.handling import Decision, Hosts
 from mutt.judge import decide_event
 from mutt.matching import RuleBook
-from mutt.moogsoft import CLEAR, severity, signature
+from mutt.moogsoft import signature
 from mutt.page_tally import PageTally
 from mutt.pairs import problem_of
 from mutt.rule_relations import hidden, hiding, loosened
@@ -89,22 +89,23 @@ class DryRun:
         self.oldest = event.event_timestamp
         if len(self._priced) < PRICED:
             self._priced.append((event.message, event.severity, event.trap_oid))
-        before = decide_event(event, self.today, self._hosts, self._team)
+        problem = problem_of(event)  # once: it is the dearest part of a decision
+        before = decide_event(event, self.today, self._hosts, self._team, lambda _: problem)
         if before.rule_id is not None:
             self._seen[before.rule_id] += 1
         matches = self._alone.first_match(event.message, event.severity, event.trap_oid) is not None
         mine_before = self.former is not None and before.rule_id == self.former.id
         if not matches:
             self._look_near(event)
-            if not mine_before and problem_of(event) is None:
+            if not mine_before and problem is None:
                 return
-        after = decide_event(event, self.changed, self._hosts, self._team)
+        after = decide_event(event, self.changed, self._hosts, self._team, lambda _: problem)
         self._matched += matches
         mine = after.rule_id == self._change_id
         if matches and not mine and after.rule_id is not None:
             self._hidden_by[after.rule_id] += 1
         if mine or mine_before:
-            self._affected(event, before, after, caught=mine)
+            self._affected(event, before, after, caught=mine, clears=problem is not None)
 
     def report(self) -> dict[str, Any]:
         """Return what was found so far, as JSON can hold it."""
@@ -139,14 +140,12 @@ class DryRun:
             "added_us": None if today is None or changed is None else round(changed - today, 3),
         }
 
-    def _affected(self, event: QueuedEvent, before: Decision, after: Decision, *, caught: bool) -> None:
+    def _affected(self, event: QueuedEvent, before: Decision, after: Decision, *, caught: bool, clears: bool) -> None:
         self._moves[Move(before.rule_id, after.rule_id, before.handling, after.handling)] += 1
         minute = iso(event.event_timestamp)[:16]
         for place, decision in enumerate((before, after)):
-            if decision.handling == Handling.PAGE_AND_TICKET:
-                decided = _decided(event, decision)
-                if severity(decided) != CLEAR:
-                    self._pages[place].add(minute, signature(decided))
+            if decision.handling == Handling.PAGE_AND_TICKET and not clears:
+                self._pages[place].add(minute, signature(_decided(event, decision)))
         if not caught:
             return
         self.caught.add(event.envelope.event_id, before.rule_id)

@@ -1,6 +1,7 @@
 """Judges entries: what each event becomes, and the bytes that follow from it."""
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from mutt.events import Envelope, LastError, QueuedEvent, decided_entry, decode_
 from mutt.handling import Decision, Hosts, decide
 from mutt.ids import uuid7
 from mutt.matching import RuleBook
-from mutt.pairs import problem_of
+from mutt.pairs import Problem, problem_of
 from mutt.rules import FORWARDED
 
 _encode = msgspec.json.Encoder().encode
@@ -91,8 +92,17 @@ def meta_alert(judged: Judged, threshold: int, now: datetime, random: bytes) -> 
     )
 
 
-def decide_event(event: QueuedEvent, book: RuleBook, hosts: Hosts, default_team: str) -> Decision:
-    """Return what becomes of an event; a clear goes where its problem would, lest it stay open for ever."""
+def decide_event(
+    event: QueuedEvent,
+    book: RuleBook,
+    hosts: Hosts,
+    default_team: str,
+    problem_of: Callable[[QueuedEvent], Problem | None] = problem_of,
+) -> Decision:
+    """Return what becomes of an event; a clear goes where its problem would, lest it stay open for ever.
+
+    Whoever decides an event with several books gives what it knows already of the event's problem.
+    """
     decision = decide(event.message, event.hostname, event.severity, event.trap_oid, book, hosts, default_team)
     if decision.handling in FORWARDED:
         return decision

@@ -16,6 +16,8 @@ from services.logging_utils import get_logger
 
 RETRY_AFTER = {"Retry-After": "5"}
 API = "/api/"
+# POST requests that change nothing; the last word of their paths, below /rules.
+READING = ("/rules/validate", "/rules/explain", "/rules/dry-run")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 log = get_logger(__name__)
@@ -111,7 +113,7 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _database_away(request: Request, error: Exception) -> Response:
     log.warning("PostgreSQL does not answer", error=f"{type(error).__name__}: {str(error).strip()}")
     message = "PostgreSQL does not answer; see /health, and try again"
-    if request.method not in SAFE_METHODS:
+    if request.method not in SAFE_METHODS and not request.url.path.endswith(READING):
         message += ". Whether the change was made is not known: read the entry before you repeat it"
     return refuse(request, 503, message, headers=RETRY_AFTER)
 

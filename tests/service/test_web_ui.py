@@ -222,6 +222,9 @@ def test_without_postgres_the_api_says_503_and_comes_back_by_itself(
     assert error_of(reply, 503)["error"] == "PostgreSQL does not answer; see /health, and try again"
     assert reply.headers["Retry-After"] == "5"
     assert "is not known" in error_of(api.call("DELETE", f"/rules/{rule['id']}"), 503)["error"]
+    for path, body in (("validate", rule), ("explain", {"event": {"message": "m", "hostname": "h"}})):
+        said = error_of(api.call("POST", f"/rules/{path}", body), 503)["error"]
+        assert said == "PostgreSQL does not answer; see /health, and try again"
     assert requests.get(service.live_url, timeout=60).status_code == 200
     own_postgres.start()
     service.wait_healthy()

@@ -14,7 +14,7 @@ from mutt.dynamic_keys import ALL
 from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.waiting import wait_for
-from tests.service.browser import Browser
+from tests.service.browser import Browser, hidden
 from tests.service.test_web_ui_trials import audit
 from tests.service.web_api import Api, changes
 
@@ -48,6 +48,11 @@ PAGES = (
     "/configuration/moog_rate_limit",
     "/changes",
 )
+
+
+def version_in(page: str) -> str:
+    """Return what the first form of a page was made for."""
+    return hidden(page, "version")[0]
 
 
 @pytest.fixture
@@ -234,10 +239,13 @@ def test_hosts_and_teams_are_added_removed_and_imported(browser: Browser, api: A
     assert "listed so already" in browser.submit("/hosts/add/host", {"hostname": "lab1"}, 409).text
     assert "no blanks" in browser.submit("/hosts/add/host", {"hostname": "a b"}, 400).text
     browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "A"})
-    browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "B"})
+    page = browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "B"}, 409).text
+    assert "has a team already" in page
+    browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "B", "version": version_in(page)})
     assert api.get("/teams/core1").json()["team_assignment"] == "B"
     assert "a string is required" in browser.submit("/hosts/add/team", {"hostname": "x"}, 400).text
-    browser.submit("/hosts/remove/host", {"hostname": "lab1"})
+    listed = browser.open("/hosts")
+    browser.submit("/hosts/remove/host", {"hostname": "lab1", "version": version_in(listed)})
     assert "no longer a development host" in browser.open("/hosts")
     browser.submit("/hosts/remove/host", {"hostname": "lab1"}, 404)
     history = browser.open("/hosts/core1")
@@ -258,15 +266,15 @@ def test_hosts_and_teams_are_added_removed_and_imported(browser: Browser, api: A
 
 def test_a_configuration_key_is_set_refused_and_reverted(browser: Browser, api: Api) -> None:
     place = "/configuration/moog_rate_limit"
-    browser.open(place)
-    browser.submit(place, {"value": "70", "do": "set", "reason": "busy"})
+    read = version_in(browser.open(place))
+    browser.submit(place, {"value": "70", "do": "set", "reason": "busy", "version": read})
     assert "moog_rate_limit is 70." in browser.open(place)
     refused = browser.submit(place, {"value": "-1", "do": "set"}, 400).text
     assert "a whole number from 1 to" in refused
     assert 'value="-1"' in refused
     assert "set in Redis by" in refused
     assert "1 to 100,000" in refused
-    browser.submit(place, {"do": "unset"})
+    browser.submit(place, {"do": "unset", "version": version_in(refused)})
     page = browser.open(place)
     assert "not set any more" in page
     undo = re.search(r'action="(/changes/\d+/revert)"', page)
@@ -275,6 +283,42 @@ def test_a_configuration_key_is_set_refused_and_reverted(browser: Browser, api: 
     assert "Configuration key moog_rate_limit is back to what it was before." in browser.open(place)
     assert api.get("/config/moog_rate_limit").json()["value"] == 70
     browser.open("/configuration/none", 404)
+
+
+def test_of_two_who_change_a_host_the_second_sees_both_and_decides(browser: Browser, api: Api) -> None:
+    browser.open("/hosts")
+    browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "A"})
+    seen = version_in(browser.open("/hosts"))
+    api.call("PUT", "/teams/core1", {"team_assignment": "THEIRS"})
+    mine = {"hostname": "core1", "team_assignment": "MINE", "reason": "CHG-7", "version": seen}
+    page = browser.submit("/hosts/add/team", mine, 409).text
+    assert "nothing is changed yet" in page
+    for text in ("THEIRS", "MINE", "CHG-7", "default"):
+        assert text in page
+    assert api.get("/teams/core1").json()["team_assignment"] == "THEIRS"
+    page = browser.submit("/hosts/remove/team", {"hostname": "core1", "version": seen}, 409).text
+    assert "is not what you saw when you asked to remove it" in page
+    browser.submit("/hosts/add/team", mine | {"version": version_in(page)})
+    assert api.get("/teams/core1").json()["team_assignment"] == "MINE"
+    page = browser.submit("/hosts/remove/team", {"hostname": "core1", "version": version_in(page)}, 409).text
+    browser.submit("/hosts/remove/team", {"hostname": "core1", "version": version_in(page)})
+    assert api.get("/teams").json()["total"] == 0
+
+
+def test_of_two_who_change_a_configuration_key_the_second_sees_both_and_decides(browser: Browser, api: Api) -> None:
+    place = "/configuration/moog_rate_limit"
+    read = version_in(browser.open(place))
+    api.call("PUT", "/config/moog_rate_limit", {"value": 80})
+    page = browser.submit(place, {"value": "90", "do": "set", "reason": "CHG-8", "version": read}, 409).text
+    assert "default changed moog_rate_limit first" in page
+    for text in ("80", 'value="90"', 'value="CHG-8"'):
+        assert text in page
+    assert api.get("/config/moog_rate_limit").json()["value"] == 80
+    assert "not set" in browser.submit(place, {"do": "unset", "version": read}, 409).text
+    browser.submit(place, {"value": "80", "do": "set", "version": read})
+    assert "is so already" in browser.open(place)
+    browser.submit(place, {"value": "90", "do": "set", "version": version_in(page)})
+    assert api.get("/config/moog_rate_limit").json()["value"] == 90
 
 
 def test_where_a_configuration_value_comes_from_is_said(start_service: StartService, redis_url: str) -> None:

@@ -15,6 +15,7 @@ from services.web_ui.bodies import change_of
 from services.web_ui.pages.changes import change_view
 from services.web_ui.pages.frame import Form, PageAdmin, PageViewer, User, done, form, parts_of, render
 from services.web_ui.replies import ApiError
+from services.web_ui.rows import digest
 from services.web_ui.rule_queries import history, last_change
 from services.web_ui.stored_config import EXTERNAL, TABLE, StoredConfig
 
@@ -24,6 +25,10 @@ _LAST = sql.SQL(
 )
 
 router = APIRouter(include_in_schema=False)
+
+
+class _ChangedFirstError(Exception):
+    """Somebody changed the key first."""
 
 
 @router.get("/configuration")
@@ -68,7 +73,15 @@ async def change_key(key: str, request: Request, user: PageAdmin) -> Response:
             said = f"{sent.get('value')!r:.60} is not possible: {known.allowed()} is needed"
             return await _page(request, user, known, sent=sent, error=said, status=400)
     parts = parts_of(request)
-    changed = await StoredConfig(parts).replace(known, text, change)
+
+    def check(found: dict[str, Any]) -> None:
+        if found["version"] not in {sent.get("version"), digest(text)}:
+            raise _ChangedFirstError
+
+    try:
+        changed = await StoredConfig(parts).replace(known, text, change, check)
+    except _ChangedFirstError:
+        return await _page(request, user, known, sent=sent, conflict=True, status=409)
     place = f"/configuration/{key}"
     if not changed:
         return done(request, place, f"{key} is so already.")
@@ -80,7 +93,14 @@ async def change_key(key: str, request: Request, user: PageAdmin) -> Response:
 
 
 async def _page(
-    request: Request, user: User, key: DynamicKey, *, sent: Form | None = None, error: str = "", status: int = 200
+    request: Request,
+    user: User,
+    key: DynamicKey,
+    *,
+    sent: Form | None = None,
+    error: str = "",
+    conflict: bool = False,
+    status: int = 200,
 ) -> Response:
     parts = parts_of(request)
     stored = StoredConfig(parts)
@@ -97,6 +117,8 @@ async def _page(
         "typed": typed,
         "reason": sent.get("reason") if sent else "",
         "error": error,
+        "conflict": conflict,
+        "mine": "not set" if sent and sent.get("do") == "unset" else typed,
         "enabled": parts.settings.dynamic_config_enabled,
         "newest": datetime.fromisoformat(rows[0]["changed_at"]) if rows else None,
     }
