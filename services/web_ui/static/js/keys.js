@@ -16,9 +16,18 @@ function move(step) {
   next.scrollIntoView({ block: "nearest" });
 }
 
-function select() {
-  const row = rows().find((each) => each.contains(document.activeElement));
-  row?.querySelector("input[type=checkbox]")?.click();
+const current = () => rows().find((row) => row.contains(document.activeElement));
+
+function select(shiftKey) {
+  const box = current()?.querySelector("input[type=checkbox]");
+  box?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey }));
+}
+
+// In a row its own, elsewhere the page's: a field takes the focus, a link or a button is pressed.
+function edit() {
+  const target = current()?.querySelector("[data-key-edit]") ?? document.querySelector("[data-key-edit]:not([data-row] *)");
+  target?.focus();
+  if (target?.matches("a, button")) target.click();
 }
 
 const SINGLE = {
@@ -27,8 +36,9 @@ const SINGLE = {
   g: () => { going = Date.now(); },
   j: () => move(1),
   k: () => move(-1),
-  x: select,
-  e: () => document.querySelector("[data-key-edit]")?.click(),
+  x: () => select(false),
+  X: () => select(true),
+  e: edit,
   p: () => document.querySelector("[data-key-pause]")?.click(),
 };
 
