@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ _INTERFACES = (
 )
 
 _QUOTED = re.compile(r""""[^"]{0,1000}"|(?<!\w)'[^']{0,1000}'(?!\w)""")
+_BLANKS = re.compile(r"(\s+)")
 # One alternation, tried from left to right: the longer reading of a text comes first. Hexadecimal identifiers share
 # the mask of numbers, since some of them happen to hold no letter. Every repetition is bounded, or begins at a word's
 # start only, so the time is linear in the message.
@@ -67,6 +69,16 @@ def template(message: str) -> str:
     return " ".join(map(_word, text.split()))[:TEMPLATE_MAX]
 
 
+def stretches(message: str) -> Iterator[tuple[str, bool]]:
+    """Yield all of `message` in stretches, each with whether `template` masks it."""
+    start = 0
+    for quoted in _QUOTED.finditer(message):
+        yield from _stretches(message[start : quoted.start()])
+        yield quoted.group(), True
+        start = quoted.end()
+    yield from _stretches(message[start:])
+
+
 def pattern_of(message: str) -> Pattern:
     """Return the pattern under which an unmatched message is counted."""
     text = template(message)
@@ -82,6 +94,18 @@ def _word(word: str) -> str:
 
 def _masked(word: str) -> str:
     return _VARIABLE.sub(_mask, word)
+
+
+def _stretches(text: str) -> Iterator[tuple[str, bool]]:
+    for word in _BLANKS.split(text):
+        start = 0
+        for found in _VARIABLE.finditer(word):
+            if found.start() > start:
+                yield word[start : found.start()], False
+            yield found.group(), True
+            start = found.end()
+        if start < len(word):
+            yield word[start:], False
 
 
 _remembered = lru_cache(WORDS_REMEMBERED)(_masked)

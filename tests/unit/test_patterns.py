@@ -1,12 +1,13 @@
 """Masking: stable when only variable parts change, bounded, linear in time."""
 
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutt.patterns import MESSAGE_MAX, TEMPLATE_MAX, pattern_of, template
+from mutt.patterns import MESSAGE_MAX, TEMPLATE_MAX, pattern_of, stretches, template
 
 numbers = st.one_of(st.integers(-(10**18), 10**18).map(str), st.floats(0, 1e6).map("{:.3f}".format))
 octets = st.integers(0, 255).map(str)
@@ -117,3 +118,20 @@ def test_hostile_repetition_takes_no_longer_than_it_is_long(unit: str) -> None:
     started = time.process_time()
     template(message)
     assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'kernel: oom "worker 7" used 12kB  of eth0, from 10.0.0.1',
+        "*apfMsConnTask_26: %APF-6-RADIUS_OVERRIDE: client 3e:2e:76:2b:c2:b9 assigned to VLAN 2684",
+        " user='x y' deadbeefdead 0x1f\tGi0/1: up ",
+        "nothing varies",
+        "",
+    ],
+)
+def test_the_stretches_of_a_message_are_all_of_it_and_mask_what_its_template_masks(message: str) -> None:
+    found = list(stretches(message))
+    assert "".join(text for text, _ in found) == message
+    masked = "".join("<>" if varies else text for text, varies in found)
+    assert " ".join(masked.split()) == re.sub("<[a-z]+>", "<>", template(message))

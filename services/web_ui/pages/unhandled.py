@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from mutt.patterns import pattern_of
-from mutt.unmatched import Unmatched, longest_literal, parts
+from mutt.patterns import pattern_of, stretches
+from mutt.unmatched import Part, Unmatched, longest_literal, parts
 from services.web_ui.context import Context
 from services.web_ui.pages import hour_bars
 from services.web_ui.pages.frame import PageViewer, parts_of, render, zone_of
@@ -16,6 +16,7 @@ from services.web_ui.rule_origins import fields_from
 from services.web_ui.unmatched_patterns import hosts_of, hours_of, listed
 
 SIZE = 100
+SAMPLE_SHOWN = 2000  # characters
 VIEWS = {"": "All", "near": "Near", "alert_sent": "Alert sent"}
 
 router = APIRouter(include_in_schema=False)
@@ -94,6 +95,8 @@ def _search_of(item: Unmatched) -> str | None:
     return "/events?" + urlencode({"search": f'handling:unhandled text:"{literal}"', "range": "24h"})
 
 
-def _sample_parts(item: Unmatched) -> bool:
-    """Tell whether the sample still belongs to the pattern, as after an update of how patterns are made."""
-    return item.sample is not None and pattern_of(item.sample).template == item.template
+def _sample_parts(item: Unmatched) -> list[Part] | None:
+    """Return the sample in stretches; None where it is another pattern's, as after an update of how these are made."""
+    if item.sample is None or pattern_of(item.sample).template != item.template:
+        return None
+    return [Part(*each) for each in stretches(item.sample[:SAMPLE_SHOWN])]

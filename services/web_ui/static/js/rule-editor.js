@@ -10,6 +10,7 @@ const rule = Number(form.dataset.rule) || null;
 const fields = ["name", "description", "match_string", "trap_oid", "syslog_severity", "match_type", "priority",
   "prod_handling", "dev_handling", "team_assignment", "is_active"];
 const first = snapshot();
+const formerWords = Object.fromEntries(fields.map((name) => [name, wordsOf(name)]));
 let checking = 0;
 let running = 0;
 let polling = 0;
@@ -48,8 +49,33 @@ function changedCount() {
 function showUnsaved() {
   const place = document.querySelector("[data-unsaved]");
   const count = changedCount();
-  if (count) place.textContent = `not saved: ${count} ${count === 1 ? "field" : "fields"} changed`;
-  else place.replaceChildren();
+  const state = document.querySelector("#unsaved-state").content.cloneNode(true);
+  state.querySelector(".state > span").textContent = `not saved: ${count} ${count === 1 ? "field" : "fields"} changed`;
+  place.replaceChildren(...(count ? state.children : []));
+  if (rule) showFormer();
+}
+
+// What the server says of a field that was changed before this page came stands.
+function showFormer() {
+  const now = snapshot();
+  for (const name of fields) {
+    const label = form.querySelector(`label[for="f-${name}"]`) ?? form.querySelector("legend");
+    const former = label.querySelector(".was");
+    if (now[name] === first[name]) {
+      if (former && "typed" in former.dataset) former.remove();
+    } else if (!former) {
+      const words = document.createElement("span");
+      words.className = "was";
+      words.dataset.typed = "";
+      words.textContent = `was ${formerWords[name]}`;
+      label.append(" ", words);
+    }
+  }
+}
+
+function wordsOf(name) {
+  if (name === "description") return "other";
+  return form.querySelector(`select[name="${name}"]`)?.selectedOptions[0].text ?? (valueOf(name) || "none");
 }
 
 async function check() {
