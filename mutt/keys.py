@@ -30,6 +30,7 @@ CONFIG_UPDATES = "mutt:config:updates"
 METRICS_CACHE_PREFIX = "mutt:metrics:cache"
 FIGURES_PREFIX = "mutt:metrics:instance"
 INGEST_REFUSED = "mutt:metrics:ingest-refused"
+ENDED_SESSION_PREFIX = "mutt:webui:ended-session"
 MOOG_ANSWER = "mutt:metrics:moog-answer"
 
 
@@ -71,6 +72,11 @@ def slo(component: str, outcome: str, at: datetime) -> str:
 def figures(service: str, name: str) -> str:
     """Return what an instance of a service reports of its own work."""
     return f"{FIGURES_PREFIX}:{service}:{name}"
+
+
+def ended_session(name: str) -> str:
+    """Return the key that stands as long as a session that was signed out would have lasted."""
+    return f"{ENDED_SESSION_PREFIX}:{name}"
 
 
 METRICS_MINUTE_TTL = 2 * 3600

@@ -27,8 +27,9 @@ from services.runtime.loop import background, repeat
 from services.schema import check_schema
 from services.web_ui.app import build
 from services.web_ui.context import Context
+from services.web_ui.ended_sessions import EndedSessions
 from services.web_ui.keyring import KeyRing
-from services.web_ui.sessions import Sessions
+from services.web_ui.sessions import SECONDS, Sessions, SignedOut
 
 CHECK_SECONDS = 5.0
 
@@ -47,10 +48,10 @@ async def main(process: WebUi) -> None:
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
         health.watch("postgres", partial(postgres_connector.is_connected, pool))
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
-        sessions = Sessions(keyring, insecure=settings.insecure_cookies)
+        sessions = Sessions(keyring, EndedSessions(process.redis, SECONDS), insecure=settings.insecure_cookies)
         searches = asyncio.Semaphore(max(1, settings.db.pool_max_conn // 2))
         parts = Context(settings, process.instruments, keyring, sessions, process.redis, pool, os.environ, searches)
-        app, proxies = build(parts, health), _proxies(settings.trusted_proxies)
+        app, proxies = SignedOut(build(parts, health), sessions), _proxies(settings.trusted_proxies)
         server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", **proxies)
         async with server, background() as start:
             start("hangup", _follow_hangups(process))

@@ -1,13 +1,17 @@
-"""Sessions of people at a browser: a signed cookie that holds no secret, and nothing on the server."""
+"""Sessions of people at a browser: a signed cookie that holds no secret; on the server, which ones were ended."""
 
+import hashlib
 import hmac
 import secrets
 from typing import NamedTuple
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.web_ui.ended_sessions import EndedSessions
 from services.web_ui.keyring import Caller, KeyRing
 
 SESSION = "mutt_session"
@@ -15,6 +19,7 @@ SIGN_IN = "mutt_sign_in"
 SECONDS = 8 * 3600
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
+_ENDED = "session_ended"  # in the scope of a request whose session was signed out
 
 
 class Session(NamedTuple):
@@ -23,12 +28,18 @@ class Session(NamedTuple):
     caller: Caller
     csrf: str
 
+    @property
+    def name(self) -> str:
+        """Return what the session is remembered by once it has ended, which opens nothing."""
+        return hashlib.sha256(self.csrf.encode()).hexdigest()[:32]
+
 
 class Sessions:
-    """Opens, reads and ends sessions. They end with their key, with WEBUI_API_KEY, and after eight hours."""
+    """Opens and ends sessions. They end with their key, with WEBUI_API_KEY, after eight hours, or signed out."""
 
-    def __init__(self, keyring: KeyRing, *, insecure: bool) -> None:
+    def __init__(self, keyring: KeyRing, ended: EndedSessions, *, insecure: bool) -> None:
         self._keyring = keyring
+        self._ended = ended
         self._secure = not insecure
 
     def start(self, response: Response, presented: str) -> Session:
@@ -43,6 +54,8 @@ class Sessions:
 
     def of(self, request: HTTPConnection) -> Session | None:
         """Return the session that a request brings, None without one in force."""
+        if request.scope.get("state", {}).get(_ENDED):
+            return None
         try:
             mark, csrf = self._signer(SESSION).loads(request.cookies.get(SESSION, ""), max_age=SECONDS)
         except (BadData, ValueError, TypeError):
@@ -50,8 +63,15 @@ class Sessions:
         caller = self._keyring.marked(mark)
         return None if caller is None else Session(caller, csrf)
 
-    def end(self, response: Response) -> None:
-        """Let a response sign its reader out."""
+    async def is_ended(self, session: Session) -> bool:
+        """Tell whether somebody signed this session out."""
+        return await self._ended.has(session.name)
+
+    async def end(self, request: HTTPConnection, response: Response) -> None:
+        """End a request's session wherever its cookie was copied to, and let the response take it from the browser."""
+        session = self.of(request)
+        if session is not None:
+            await self._ended.add(session.name)
         response.delete_cookie(SESSION, path="/", secure=self._secure, httponly=True, samesite="strict")
 
     def sign_in_token(self, request: HTTPConnection) -> str:
@@ -91,6 +111,22 @@ class Sessions:
 
     def _signer(self, purpose: str) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self._keyring.signing_key(), salt=purpose)
+
+
+class SignedOut:
+    """Wraps the app; a session that was signed out counts as none in whatever the app does."""
+
+    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Look the session up, where the request brings one."""
+        if scope["type"] == "http" and SESSION in Headers(scope=scope).get("cookie", ""):
+            session = self._sessions.of(HTTPConnection(scope))
+            if session is not None and await self._sessions.is_ended(session):
+                scope = {**scope, "state": {**scope.get("state", {}), _ENDED: True}}
+        await self._app(scope, receive, send)
 
 
 def is_same(csrf: str, given: str | None) -> bool:

@@ -8,8 +8,10 @@ import pytest
 import requests
 
 from mutt.tries import BURST
+from scripts.devtools.embedded import RedisServer
 from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.processes import ServiceProcess, StartService
+from tests.harness.waiting import wait_for
 from tests.service.browser import Browser, hidden
 from tests.service.web_api import RULE, changes
 
@@ -109,6 +111,42 @@ def test_signing_out_is_a_form_of_this_session(service: ServiceProcess) -> None:
     browser.open("/")
     assert browser.submit("/sign-out", {}).headers["Location"] == "/sign-in"
     browser.open("/", 303)
+
+
+def test_signing_out_ends_the_session_at_every_instance_and_no_other(
+    start_service: StartService, service: ServiceProcess
+) -> None:
+    browser, other = Browser(service).sign_in(), Browser(service).sign_in()
+    copy = Browser(start_service("webui", WEBUI_API_KEYS=json.dumps(KEYS)))
+    copy.cookies.set("mutt_session", browser.cookies["mutt_session"])
+    copy.open("/help")
+    browser.submit("/sign-out", {})
+    copy.open("/help", 303)
+    assert copy.get(copy.service.url + "/api/v2/rules", timeout=60).status_code == 401
+    assert copy.open("/sign-in").count("<form") == 1
+    other.open("/help")
+
+
+def test_signing_out_holds_where_it_was_done_while_redis_is_away_and_everywhere_afterwards(
+    own_redis: RedisServer, start_service: StartService
+) -> None:
+    one, two = (Browser(start_service("webui")) for _ in range(2))
+    one.sign_in()
+    cookie = one.cookies["mutt_session"]
+    two.cookies.set("mutt_session", cookie)
+    page = one.open("/help")
+    own_redis.stop()
+    one.submit("/sign-out", {"csrf": hidden(page, "csrf")[0]})
+    one.cookies.set("mutt_session", cookie)
+    one.open("/help", 303)
+    two.open("/help")
+    own_redis.start()
+
+    def ended() -> bool:
+        Browser(one.service).sign_in()  # whoever asks the first instance lets it tell Redis
+        return two.get(two.service.url + "/help", allow_redirects=False, timeout=60).status_code == 303
+
+    wait_for(ended, "the other instance to know")
 
 
 def test_a_session_ends_with_its_key(start_service: StartService) -> None:

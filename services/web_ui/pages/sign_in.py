@@ -77,11 +77,11 @@ async def sign_in(request: Request) -> Response:
 
 @router.post("/sign-out")
 async def sign_out(request: Request) -> Response:
-    """End the session of this browser."""
+    """End the session, here and wherever its cookie was copied to."""
     if user_of(request) is not None:
         await form(request)
     response = RedirectResponse("/sign-in", 303)
-    parts_of(request).sessions.end(response)
+    await parts_of(request).sessions.end(request, response)
     return response
 
 
