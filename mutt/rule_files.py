@@ -8,12 +8,12 @@ import yaml
 from mutt.errors import RuleError
 from mutt.record_changes import FieldChange, field_changes
 from mutt.rules import FIELDS, validate_rule
+from mutt.yaml_values import load
 
 RULES_MAX = 20_000
 FAULTS_MAX = 100
 # A rule takes about two for each of its fields.
 EVENTS_MAX = 30 * RULES_MAX
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -43,11 +43,7 @@ def write(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def read(document: str) -> list[dict[str, Any]]:
     """Return the rules of a document, valid each, `id` where one is given; raises RuleError naming each fault."""
-    try:
-        _look_through(document)
-        loaded = yaml.load(document, Loader=_Loader)  # noqa: S506  (a safe loader, the one written in C)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RuleError({"document": f"is not YAML: {_one_line(error)}"}) from None
+    loaded, lines = load(document, EVENTS_MAX, f"is longer than {RULES_MAX} rules are; split it")
     entries = loaded.get("rules") if isinstance(loaded, dict) else loaded
     if not isinstance(entries, list):
         raise RuleError({"document": "has to hold a list of rules under `rules:`"})
@@ -56,11 +52,17 @@ def read(document: str) -> list[dict[str, Any]]:
     faults: dict[str, str] = {}
     rules: list[dict[str, Any]] = []
     named: set[int] = set()
+    places: dict[tuple[Any, ...], str] = {}
     for number, entry in enumerate(entries, 1):
         if len(faults) >= FAULTS_MAX:
             break
         try:
-            rules.append(_rule(entry, named))
+            rule = _rule(entry, named)
+            if "id" not in rule:
+                place = f"line {lines[id(entry)]}"
+                if (first := places.setdefault(_content(rule), place)) != place:
+                    raise RuleError({place: f"the same rule as in {first}: leave one of them out"})  # noqa: TRY301
+            rules.append(rule)
         except RuleError as error:
             faults[f"rule {number}{_called(entry)}"] = str(error)
     if faults:
@@ -102,19 +104,6 @@ def plan(rules: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) 
     return found._replace(missing=list(left.values()), unchanged=unchanged)
 
 
-def _look_through(document: str) -> None:
-    """Refuse what would grow while it is read; raises RuleError, and YAMLError for what is not YAML.
-
-    Aliases of aliases make gigabytes of a few lines, and a great many small entries hold up all who wait.
-    """
-    for number, event in enumerate(yaml.parse(document, Loader=_Loader)):
-        if isinstance(event, yaml.AliasEvent):
-            place = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
-            raise RuleError({"document": f"has an alias (*{event.anchor}){place}: write out what it stands for"})
-        if number >= EVENTS_MAX:
-            raise RuleError({"document": f"is longer than {RULES_MAX} rules are; split it"})
-
-
 def _rule(entry: Any, named: set[int]) -> dict[str, Any]:
     if not isinstance(entry, dict) or not all(isinstance(name, str) for name in entry):
         raise RuleError({"rule": "has to be an object of fields"})
@@ -141,7 +130,3 @@ def _called(entry: Any) -> str:
 
 def _content(rule: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(rule[name] for name in FIELDS)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,6 +1,6 @@
 """The dead letters as they lie in Redis: read a page at a time, grouped over the newest, found by id and digest."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -79,34 +79,51 @@ class DeadLetters:
         return Survey(group(letters), looked_at, total)
 
     async def find(self, event_id: str, digest: str | None = None, near: int = 0) -> Found | None:
-        """Return the letter of an id, the very one of a digest where one is given; None when it is gone.
+        """Return the letter of an id, the very one of a digest where one is given; None when it is gone."""
+        return (await self.find_all([(event_id, digest, near)])).get((event_id, digest))
 
-        `near` is the index at which it was seen: from a little in front of it on, it is found at once however long the
-        list is. Only where it is not there, the whole list is looked through.
+    async def find_all(self, names: Sequence[tuple[str, str | None, int]]) -> dict[tuple[str, str | None], Found]:
+        """Return those of the named letters that lie here, by id and digest.
+
+        The third of a name is the index at which it was seen: from a little in front of it on, it is found at once
+        however long the list is. Only for those that are not there the whole list is looked through, once for all.
         """
-        start = max(0, near - FIND_PAGE // 2)
-        found, _ = await self._find_in(event_id, digest, start)
-        start, is_end = 0, False
-        while found is None and not is_end:
-            found, is_end = await self._find_in(event_id, digest, start)
-            start += FIND_PAGE
+        found: dict[tuple[str, str | None], Found] = {}
+        left = {(event_id, digest) for event_id, digest, _ in names}
+        for start in _starts(near for _, _, near in names):
+            await self._look(start, left, found)
+        await self._look_through(left, found, None)
         return found
 
-    async def _find_in(self, event_id: str, digest: str | None, start: int) -> tuple[Found | None, bool]:
-        """Look through one part; also tell whether the list ends in it."""
-        needle = "" if event_id == NO_ID else event_id
-        looked_at, *pairs = await _find(self._redis, [self.key], [needle, start, start + FIND_PAGE - 1])
+    async def newest_of(self, event_ids: Iterable[str], most: int) -> dict[str, Letter]:
+        """Return the newest letter of each id that has one among the `most` newest."""
+        found: dict[tuple[str, str | None], Found] = {}
+        await self._look_through({(event_id, None) for event_id in event_ids}, found, most)
+        return {event_id: each.letter for (event_id, _), each in found.items()}
+
+    async def _look_through(
+        self, left: set[tuple[str, str | None]], found: dict[tuple[str, str | None], Found], most: int | None
+    ) -> None:
+        start, is_end = 0, False
+        while left and not is_end and (most is None or start < most):
+            is_end = await self._look(start, left, found)
+            start += FIND_PAGE
+
+    async def _look(
+        self, start: int, left: set[tuple[str, str | None]], found: dict[tuple[str, str | None], Found]
+    ) -> bool:
+        """Move what one part of the list holds from `left` to `found`; tell whether the list ends in it."""
+        if not left:
+            return True
+        ids = {"" if event_id == NO_ID else event_id for event_id, _ in left}
+        looked_at, *pairs = await _find(self._redis, [self.key], [start, start + FIND_PAGE - 1, *ids])
         for place, entry in zip(pairs[::2], pairs[1::2], strict=True):
             letter = read(self.queue, entry)
-            if letter.mutt.event_id == event_id and digest in (None, letter.digest):
-                return Found(place, letter), False
-        return None, looked_at < FIND_PAGE
-
-    async def holds(self, event_id: str) -> Letter | None:
-        """Return the letter of an id among the newest, None where there is none."""
-        _, *pairs = await _find(self._redis, [self.key], [event_id, 0, FIND_PAGE - 1])
-        letters = [read(self.queue, entry) for entry in pairs[1::2]]
-        return next((letter for letter in letters if letter.mutt.event_id == event_id), None)
+            for name in ((letter.mutt.event_id, letter.digest), (letter.mutt.event_id, None)):
+                if name in left:
+                    left.remove(name)
+                    found[name] = Found(place, letter)
+        return bool(looked_at < FIND_PAGE)
 
     async def _walk(self, start: int, most: int) -> AsyncIterator[Found]:
         """Yield letters from an index on, at most `most`, and at most LOOKED_AT_BYTES of them."""
@@ -120,6 +137,16 @@ class DeadLetters:
                 size += len(entry)
             if len(page) < PAGE:
                 return
+
+
+def _starts(nears: Iterable[int]) -> Iterator[int]:
+    """Yield where parts of a list begin that hold every one of the indexes, each a little in front of its first."""
+    end = -1
+    for near in sorted(nears):
+        if near >= end:
+            start = max(0, near - FIND_PAGE // 2)
+            end = start + FIND_PAGE - FIND_PAGE // 4
+            yield start
 
 
 def list_of(names: QueueNames, queue: Queue) -> str:

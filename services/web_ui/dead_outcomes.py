@@ -14,11 +14,16 @@ from services.web_ui.dead_letters import DeadLetters
 from services.web_ui.dead_moves import DELETE, TABLE
 from services.web_ui.queries import Queries, Row
 
-MOST = 1000  # letters of one operation that are shown
+MOST = 1000  # letters of one operation that one look follows
+DEPTH = 10_000  # newest letters of each list that a look goes through
+_COUNT = sql.SQL(
+    "SELECT count(*) AS moved, min(changed_at) AS since, min(operation) AS operation"
+    " FROM config_audit_log WHERE correlation_id = %s AND table_name = %s"
+)
 _ROWS = sql.SQL(
     "SELECT id, changed_at, changed_by, operation, record_id, reason, old_values, new_values->>'event_id' AS event_id,"
     " new_values->>'queue' AS home FROM config_audit_log WHERE correlation_id = %s AND table_name = %s"
-    " ORDER BY id LIMIT %s"
+    " ORDER BY id OFFSET %s LIMIT %s"
 )
 _DELIVERIES = sql.SQL(
     "SELECT DISTINCT ON (event_id) event_id::text, at, status, outcome FROM delivery_log"
@@ -44,18 +49,31 @@ class Fated(NamedTuple):
     fate: Fate
 
 
-async def outcomes(parts: Context, operation: str) -> list[Fated]:
+class Outcomes(NamedTuple):
+    """What came of an operation's letters from one index on, at most MOST of them; `moved` counts all of them."""
+
+    fated: list[Fated]
+    moved: int
+    operation: str | None
+
+
+async def outcomes(parts: Context, operation: str, start: int = 0) -> Outcomes:
     """Return the letters that an operation moved, in their order, each with where it went."""
     async with parts.database() as queries:
-        rows = await queries.fetch("select", _ROWS, (operation, TABLE, MOST))
-        if not rows:
-            return []
+        [counted] = await queries.fetch("select", _COUNT, (operation, TABLE))
+        rows = await queries.fetch("select", _ROWS, (operation, TABLE, start, MOST)) if counted["moved"] else []
         ids = [row["event_id"] for row in rows if row["event_id"] and is_uuid(row["event_id"])]
-        since = min(row["changed_at"] for row in rows)
-        deliveries = await _by_id(queries, _DELIVERIES, (ids, since))
-        audited = await _by_id(queries, _AUDITED, (ids,))
+        deliveries = await _by_id(queries, _DELIVERIES, (ids, counted["since"])) if ids else {}
+        audited = await _by_id(queries, _AUDITED, (ids,)) if ids else {}
     fated = [Fated(row, _fate(row, deliveries, audited)) for row in rows]
-    return [each if each.fate.state != "waiting" else Fated(each.row, await _dead(parts, each)) for each in fated]
+    dead = await _dead(parts, {each.row["event_id"] for each in fated if each.fate.state == "waiting"} - {None})
+    again = [
+        Fated(each.row, dead[each.row["event_id"]])
+        if each.fate.state == "waiting" and each.row["event_id"] in dead
+        else each
+        for each in fated
+    ]
+    return Outcomes(again, counted["moved"], counted["operation"])
 
 
 async def _by_id(queries: Queries, statement: sql.SQL, values: Sequence[Any]) -> dict[str, Row]:
@@ -87,12 +105,11 @@ def _delivered(delivery: Row) -> Fate:
     return Fate("waiting", f"tried, will be tried again: {explained(words)}", delivery["at"])
 
 
-async def _dead(parts: Context, each: Fated) -> Fate:
-    """Look whether what has not arrived lies among the dead again."""
+async def _dead(parts: Context, event_ids: set[str]) -> dict[str, Fate]:
+    """Return which of those that have not arrived lie among the newest of the dead again, with what they died of."""
+    found: dict[str, Fate] = {}
     for queue in (Queue.ALERTER, Queue.MOOG, Queue.POISON):
         letters = DeadLetters(parts.redis, parts.settings.names, queue)
-        if each.row["event_id"] and await letters.depth():
-            letter = await letters.holds(each.row["event_id"])
-            if letter is not None:
-                return Fate("refused", f"dead again: {explained(letter.error)}")
-    return each.fate
+        for event_id, letter in (await letters.newest_of(event_ids - found.keys(), DEPTH)).items():
+            found[event_id] = Fate("refused", f"dead again: {explained(letter.error)}")
+    return found

@@ -60,13 +60,13 @@ def wanted_of(body: Mapping[str, Any], now: datetime | None = None) -> Wanted:
 async def carry_out(letters: DeadLetters, wanted: Wanted, act: Act) -> Batch:
     """Do something to the letters that are meant: at most BATCH of them, the newest first."""
     if wanted.filter is None:
-        found, missing = [], []
-        for event_id, digest, near in wanted.names:
-            each = await letters.find(event_id, digest, near)
-            if each is None:
-                missing.append(Outcome(_missing(letters.queue, event_id), "gone", "it does not lie here any more"))
-            else:
-                found.append(each)
+        lying = await letters.find_all(wanted.names)
+        missing = [
+            Outcome(_missing(letters.queue, event_id), "gone", "it does not lie here any more")
+            for event_id, digest, _ in wanted.names
+            if (event_id, digest) not in lying
+        ]
+        found = [lying[name] for event_id, digest, _ in wanted.names if (name := (event_id, digest)) in lying]
         return Batch(missing + await act(found), None)
     listing = await letters.listing(wanted.filter, wanted.start, BATCH)
     outcomes = await act(listing.letters) if listing.letters else []

@@ -116,9 +116,11 @@ class Fate(BaseModel):
 
 
 class Fates(BaseModel):
-    """The letters of one operation."""
+    """Up to 1,000 letters of one operation, of `total` in all; `next` is the `start` of the next ones."""
 
     outcomes: list[Fate]
+    total: int
+    next: int | None
 
 
 _DIGEST = {"type": "string", "description": "SHA-256 of the letter's bytes, as listed"}

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,19 +62,42 @@ class Plan(NamedTuple):
         return len(self.create) + len(self.update) + len(self.delete)
 
 
-async def plan_rules(queries: Queries, document: str, *, replace: bool, lock: bool = False) -> Plan:
-    """Compare a YAML document with the rules; with `replace` rules that it does not name are to go."""
-    rules = await asyncio.to_thread(rule_files.read, document)
+# Reading a document takes seconds of its own, so it is over before a connection is borrowed, and it is one at a time:
+# two would take as long together, and twice the memory.
+_reading = asyncio.Lock()
+
+
+async def read_rules(document: str) -> list[dict[str, Any]]:
+    """Return the rules of a YAML document; raises RuleError naming each fault."""
+    async with _reading:
+        return await asyncio.to_thread(rule_files.read, document)
+
+
+async def read_lines(kind: Kind, document: str) -> list[dict[str, Any]]:
+    """Return the entries of a CSV or JSON document; raises RuleError naming each fault."""
+    async with _reading:
+        return await asyncio.to_thread(host_files.read, document, kind.columns, kind.key, kind.validate)
+
+
+async def plan_rules(
+    queries: Queries, rules: Sequence[Mapping[str, Any]], *, replace: bool, lock: bool = False
+) -> Plan:
+    """Compare a document's rules with those that there are; with `replace` those that it does not name are to go."""
     rows = await all_rows(queries, lock=lock)
-    found = rule_files.plan(rules, rows)
-    updates = [Update(dict(each.row), each.values, each.changes) for each in found.update]
-    delete = [dict(row) for row in found.missing] if replace else []
-    return _sealed(found.create, updates, delete, found.unchanged)
+
+    def compare() -> Plan:
+        found = rule_files.plan(rules, rows)
+        updates = [Update(dict(each.row), each.values, each.changes) for each in found.update]
+        delete = [dict(row) for row in found.missing] if replace else []
+        return _sealed(found.create, updates, delete, found.unchanged)
+
+    return await asyncio.to_thread(compare)
 
 
-async def plan_lines(queries: Queries, kind: Kind, document: str, *, replace: bool, lock: bool = False) -> Plan:
-    """Compare a CSV or JSON document with what there is."""
-    entries = await asyncio.to_thread(host_files.read, document, kind.columns, kind.key, kind.validate)
+async def plan_lines(
+    queries: Queries, kind: Kind, entries: Sequence[Mapping[str, Any]], *, replace: bool, lock: bool = False
+) -> Plan:
+    """Compare a document's entries with what there is."""
     left = {row["hostname"]: row for row in await all_lines(queries, kind.table, lock=lock)}
     create: list[dict[str, Any]] = []
     update: list[Update] = []
@@ -82,9 +105,9 @@ async def plan_lines(queries: Queries, kind: Kind, document: str, *, replace: bo
     for values in entries:
         row = left.pop(values["hostname"], None)
         if row is None:
-            create.append(values)
+            create.append(dict(values))
         elif changes := field_changes({name: row[name] for name in values}, values):
-            update.append(Update(row, values, changes))
+            update.append(Update(row, dict(values), changes))
         else:
             unchanged += 1
     return _sealed(create, update, list(left.values()) if replace else [], unchanged)
@@ -100,11 +123,33 @@ async def all_lines(queries: Queries, table: Table, *, lock: bool = False) -> li
     return [shown(row) for row in await queries.fetch("select", statement)]
 
 
+async def preview_rules(parts: Context, document: str, *, replace: bool) -> Plan:
+    """Return what a YAML document would do; raises RuleError naming each fault."""
+    rules = await read_rules(document)
+    async with parts.database() as queries:
+        return await plan_rules(queries, rules, replace=replace)
+
+
+async def preview_lines(parts: Context, kind: Kind, document: str, *, replace: bool) -> Plan:
+    """Likewise for hosts or teams."""
+    entries = await read_lines(kind, document)
+    async with parts.database() as queries:
+        return await plan_lines(queries, kind, entries, replace=replace)
+
+
+async def exported_rules(parts: Context) -> str:
+    """Return all rules as the document that an import takes."""
+    async with parts.database() as queries:
+        rows = await all_rows(queries)
+    return await asyncio.to_thread(rule_files.write, rows)
+
+
 async def apply_rules(parts: Context, document: str, change: Change, seal: str | None, *, replace: bool) -> Plan:
     """Do what the plan says, all of it or nothing; raises ApiError 409 where it is another plan by now."""
+    rules = await read_rules(document)
     async with parts.change("rules") as queries:
         await queries.connection.execute(_LOCK)
-        plan = await plan_rules(queries, document, replace=replace, lock=True)
+        plan = await plan_rules(queries, rules, replace=replace, lock=True)
         await _execute(queries, RULES, plan, change, seal)
     return plan
 
@@ -113,10 +158,11 @@ async def apply_lines(
     parts: Context, kind: Kind, document: str, change: Change, seal: str | None, *, replace: bool
 ) -> Plan:
     """Likewise for hosts or teams."""
+    entries = await read_lines(kind, document)
     try:
         async with parts.change(kind.topic) as queries:
             await queries.connection.execute(_LOCK)
-            plan = await plan_lines(queries, kind, document, replace=replace, lock=True)
+            plan = await plan_lines(queries, kind, entries, replace=replace, lock=True)
             await _execute(queries, kind.table, plan, change, seal)
     except UniqueViolation:
         raise ApiError(

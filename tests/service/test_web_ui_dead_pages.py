@@ -312,6 +312,31 @@ def test_a_rules_change_shortly_before_the_first_death_is_named(
 def test_an_unknown_operation_is_not_found(reader: Reader) -> None:
     reader.get("/dead-letters/outcomes/00000000-0000-4000-8000-000000000000", 404)
     reader.get("/dead-letters/outcomes/word", 404)
+    reader.get("/dead-letters/outcomes/00000000-0000-4000-8000-000000000000?do=replay&more=0", 404)
+    reader.get("/dead-letters/outcomes/00000000-0000-4000-8000-000000000000?do=nonsense", 400)
+
+
+def test_all_of_a_long_list_are_counted_beyond_what_is_looked_at(reader: Reader, redis: Redis) -> None:
+    redis.lpush(DEAD, *(refused(f"m{n}", "HTTP 422: x") for n in range(5100)))
+    fields = [("queue", "moog"), ("all", "1")]
+    assert "Replay 5,100 dead letters?" in reader.post("/dead-letters/act", [*fields, ("do", "replay")]).text
+    asked = reader.post("/dead-letters/act", [*fields, ("q", "m"), ("do", "delete")]).text
+    assert "Delete 5,000+ dead letters?" in asked
+    assert "of the newest 5,000 pages" in asked
+    go = [*fields, ("q", "m"), ("do", "delete"), ("total", "5000"), ("least", "1")]
+    assert "At least 4,900 to go" in reader.post("/dead-letters/go", go).text
+
+
+def test_letters_stay_in_front_of_a_full_queue_and_can_go_on(start_service: StartService, redis: Redis) -> None:
+    redis.lpush("mutt:dlq:alerter", *(dead(f"m{n}") for n in range(101)))
+    redis.lpush("mutt:ingest_queue", *["x"] * 2)
+    full = Reader(start_service("webui", WEBUI_API_KEYS=json.dumps(KEYS), MAX_INGEST_QUEUE_SIZE="2"), "operator-key")
+    go = [("queue", "alerter"), ("all", "1"), ("do", "replay"), ("total", "101")]
+    page = full.post("/dead-letters/go", go).text
+    assert "The queue behind them is full" in page
+    assert "101 to go" in page
+    assert "data-full" in page
+    assert redis.llen("mutt:dlq:alerter") == 101
 
 
 def test_the_check_while_typing_returns_its_part_alone(reader: Reader, redis: Redis) -> None:

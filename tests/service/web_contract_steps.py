@@ -195,6 +195,7 @@ def dead_letters(contract: Contract, _database_url: str, redis: Redis) -> None:
     ask("PUT /dead-letters/{queue}/{event_id}", 409, edit, **place)
     ask("GET /dead-letters/outcomes/{operation}", 200, operation=done["operation"])
     ask("GET /dead-letters/outcomes/{operation}", 404, operation=NOBODY)
+    ask("GET /dead-letters/outcomes/{operation}", 400, operation=NOBODY, start=-1)
     place = {"queue": "alerter", "event_id": two["event_id"]}
     replay = "POST /dead-letters/{queue}/{event_id}/replay"
     ask(replay, 400, {}, **place)

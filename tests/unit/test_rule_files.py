@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from mutt import rule_files
 from mutt.errors import RuleError
 from mutt.rules import FIELDS
+from mutt.yaml_values import load
 
 ROW: dict[str, Any] = {
     "id": 1,
@@ -60,7 +62,7 @@ def test_an_import_done_twice_changes_nothing_the_second_time() -> None:
         ("just text", "document", "a list of rules"),
         ("- 5", "rule 1", "an object of fields"),
         ("- {id: 3, name: Links}", "rule 1 (id 3, Links)", "match_type"),
-        ("- !!python/object/apply:os.system [id]", "document", "is not YAML"),
+        ("- !!python/object/apply:os.system [id]", "document", "has a tag"),
         (rule_files.write([ROW | {"id": "x", "name": None}]), "rule 1 (id x)", "whole number"),
     ],
 )
@@ -74,6 +76,34 @@ def test_one_id_twice_is_a_fault() -> None:
     document = rule_files.write([ROW, ROW])
     with pytest.raises(RuleError, match="twice"):
         rule_files.read(document)
+
+
+def test_a_rule_without_an_id_that_stands_there_twice_is_refused_with_both_lines() -> None:
+    handlings = "prod_handling: Ticket_only, dev_handling: Log_only"
+    rule = f"- {{match_type: contains, match_string: abc, {handlings}, priority: 5, team_assignment: NETO}}\n"
+    with pytest.raises(RuleError) as refused:
+        rule_files.read("rules:\n" + rule + rule.replace("abc", "abd") + "# a comment\n" + rule)
+    assert refused.value.details == {"rule 3": "line 5: the same rule as in line 2: leave one of them out"}
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ("- a\n---\n- b\n", "followed by another in line 2"),
+        ("- {? [a] : b}", "a key that is no text in line 1"),
+        ("- {a: 2026-13-45}", "is not YAML"),
+        ("- " + "[" * 10_000, "is not YAML"),
+    ],
+)
+def test_what_is_no_list_of_rules_is_refused_with_its_place(document: str, said: str) -> None:
+    with pytest.raises(RuleError, match=said):
+        rule_files.read(document)
+
+
+def test_values_are_what_yaml_says_they_are() -> None:
+    text = "[1, 0x10, 1.5, yes, no, ~, null, 'no', \"1\", 1970-01-01, a b, '', 0o7, 1_000, -3, '<<', '=']"
+    assert load(text, 100, "").value == yaml.safe_load(text)
+    assert load("[<<, =]", 100, "").value == ["<<", "="]
 
 
 def test_too_many_rules_are_refused_at_once() -> None:

@@ -44,11 +44,11 @@ async def depths(parts: Parts, _caller: Viewer) -> dict[str, int]:
     return {str(queue): await of(parts, queue).depth() for queue in Queue}
 
 
-@router.get("/outcomes/{operation}", response_model=shapes.Fates, responses=schemas.errors(404))
-async def show_outcomes(operation: Operation, parts: Parts, _caller: Viewer) -> dict[str, Any]:
-    """Tell where the letters of an operation went: its id is in the reply of what moved them."""
-    found = await outcomes(parts, operation) if is_uuid(operation) else []
-    if not found:
+@router.get("/outcomes/{operation}", response_model=shapes.Fates, responses=schemas.errors(400, 404))
+async def show_outcomes(operation: Operation, parts: Parts, _caller: Viewer, start: Start = 0) -> dict[str, Any]:
+    """Tell where the letters of an operation went, 1,000 at a time: its id is in the reply of what moved them."""
+    found = await outcomes(parts, operation, start) if is_uuid(operation) else None
+    if found is None or not found.moved:
         raise ApiError(404, f"no dead letter was moved by {operation}")
     return {
         "outcomes": [
@@ -59,8 +59,10 @@ async def show_outcomes(operation: Operation, parts: Parts, _caller: Viewer) -> 
                 "words": each.fate.words,
                 "at": _time(each.fate.at),
             }
-            for each in found
-        ]
+            for each in found.fated
+        ],
+        "total": found.moved,
+        "next": start + len(found.fated) if start + len(found.fated) < found.moved else None,
     }
 
 

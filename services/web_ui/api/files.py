@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from mutt import rule_files
 from services.web_ui import schemas, trial_schemas
 from services.web_ui.bodies import REASON_MAX, change_of, read_bytes
 from services.web_ui.context import Context, Editor, Parts, Viewer
@@ -19,13 +18,13 @@ from services.web_ui.imports import (
     apply_lines,
     apply_rules,
     csv_of,
-    plan_lines,
-    plan_rules,
+    exported_rules,
+    preview_lines,
+    preview_rules,
     shown_plan,
 )
 from services.web_ui.keyring import Caller
 from services.web_ui.replies import ApiError
-from services.web_ui.rule_queries import all_rows
 
 Format = Annotated[Literal["csv", "json"], Query(description="The file's format")]
 
@@ -56,9 +55,7 @@ router = APIRouter(prefix="/api/v2", tags=["files"])
 @router.get("/rules/export", response_class=Response, responses=schemas.errors() | trial_schemas.RULES_FILE)
 async def export_rules(parts: Parts, _caller: Viewer) -> Response:
     """Return all rules as a YAML document that the import takes."""
-    async with parts.database() as queries:
-        rows = await all_rows(queries)
-    return attachment(rule_files.write(rows), "application/yaml", "mutt-rules.yaml")
+    return attachment(await exported_rules(parts), "application/yaml", "mutt-rules.yaml")
 
 
 @router.post(
@@ -72,8 +69,7 @@ async def import_rules(request: Request, parts: Parts, caller: Editor, asked: As
     document = await _document(request)
     change = change_of(request, caller)
     if asked.preview:
-        async with parts.database() as queries:
-            return shown_plan(await plan_rules(queries, document, replace=asked.replaces), applied=False)
+        return shown_plan(await preview_rules(parts, document, replace=asked.replaces), applied=False)
     return shown_plan(await apply_rules(parts, document, change, asked.seal, replace=asked.replaces), applied=True)
 
 
@@ -138,8 +134,7 @@ async def _import(request: Request, parts: Context, caller: Caller, kind: Kind, 
         raise ApiError(400, "the file is said to be JSON and is none", details={"document": "is no list or object"})
     change = change_of(request, caller)
     if asked.preview:
-        async with parts.database() as queries:
-            return shown_plan(await plan_lines(queries, kind, document, replace=asked.replaces), applied=False)
+        return shown_plan(await preview_lines(parts, kind, document, replace=asked.replaces), applied=False)
     return shown_plan(
         await apply_lines(parts, kind, document, change, asked.seal, replace=asked.replaces), applied=True
     )

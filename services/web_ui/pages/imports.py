@@ -5,7 +5,6 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from mutt import rule_files
 from mutt.errors import RuleError
 from services.web_ui.api.files import attachment, export_of
 from services.web_ui.bodies import change_of
@@ -15,13 +14,13 @@ from services.web_ui.imports import (
     Plan,
     apply_lines,
     apply_rules,
-    plan_lines,
-    plan_rules,
+    exported_rules,
+    preview_lines,
+    preview_rules,
     shown_plan,
 )
 from services.web_ui.pages.frame import Form, PageEditor, PageViewer, User, done, form, parts_of, render
 from services.web_ui.replies import ApiError
-from services.web_ui.rule_queries import all_rows
 
 Lines = Literal["hosts", "teams"]
 KINDS = {"hosts": HOST_KIND, "teams": TEAM_KIND}
@@ -49,8 +48,7 @@ async def take_rules(request: Request, user: PageEditor) -> Response:
 @router.get("/rules/export.yaml")
 async def export_rules(request: Request, _user: PageViewer) -> Response:
     """Return all rules as a file."""
-    async with parts_of(request).database() as queries:
-        return attachment(rule_files.write(await all_rows(queries)), "application/yaml", "mutt-rules.yaml")
+    return attachment(await exported_rules(parts_of(request)), "application/yaml", "mutt-rules.yaml")
 
 
 @router.get("/hosts/import/{kind}")
@@ -95,10 +93,9 @@ async def _take(request: Request, user: User, kind: str) -> Response:
 
 
 async def _plan(request: Request, kind: str, document: str, *, replace: bool) -> Plan:
-    async with parts_of(request).database() as queries:
-        if kind == "rules":
-            return await plan_rules(queries, document, replace=replace)
-        return await plan_lines(queries, KINDS[kind], document, replace=replace)
+    if kind == "rules":
+        return await preview_rules(parts_of(request), document, replace=replace)
+    return await preview_lines(parts_of(request), KINDS[kind], document, replace=replace)
 
 
 async def _page(
