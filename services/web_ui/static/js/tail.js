@@ -27,6 +27,8 @@ if (tail && tail.dataset.off === undefined) {
     else if (signedOut) state.textContent = "Signed out: reload to sign in";
     else if (failures) state.textContent = `Not reached, asking every ${wait()} s`;
     else state.textContent = `Live, every ${SECONDS} s`;
+    const kind = paused ? "waiting" : signedOut || failures ? "warn" : "ok";
+    document.querySelectorAll("[data-tail-kind]").forEach((each) => { each.hidden = each.dataset.tailKind !== kind; });
   }
 
   const wait = () => (failures ? BACK_OFF[Math.min(failures, BACK_OFF.length) - 1] : SECONDS);
