@@ -11,6 +11,7 @@ from mutt.slo import Standing, State
 TODOS = 3
 FULL_WARN = 0.8  # of the ingest queue's cap
 LATE = 0.5  # of a heartbeat's lifetime
+SERVICES = ("ingestor", "alerter", "moog-forwarder", "remediation")  # of which one each is needed
 
 
 class Todo(NamedTuple):
@@ -69,7 +70,9 @@ class Facts:
     redis_silent: datetime | None = None
     redis_elsewhere: bool = False  # a service reaches the Redis that is silent here
     redis_refuses: str = ""  # Redis answers, and why what it answers cannot be read
+    redis_witnessed: bool = False  # a service says that it does not reach Redis either
     postgres_silent: datetime | None = None
+    postgres_busy: datetime | None = None  # it answers, and every connection of this console is in use
     circuit: str | None = None
     circuit_since: datetime | None = None
     ingest_depth: int | None = None
@@ -125,12 +128,18 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
             title = "This console does not reach Redis, services do: what moves is unknown here"
             yield _Finding("critical", title, f"{since} Look at the network between this console and Redis.")
             return
+        if not facts.redis_witnessed:
+            title = "Redis does not answer this console: what moves is unknown"
+            yield _Finding("critical", title, f"{since} No service has said yet whether it reaches Redis.")
+            return
         yield _Finding(
             "critical",
             "Redis does not answer: no event moves, no page goes out",
             f"{since} Senders get 503 and should send again. Workers resume by themselves.",
         )
         return
+    # What keeps pages from going out comes first: PostgreSQL alone keeps none.
+    yield from _stopped(facts, now, zone)
     if facts.postgres_silent:
         waits = "" if facts.pending is None else f" {words.count(facts.pending)} audit rows wait in Redis."
         yield _Finding(
@@ -139,6 +148,10 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
             f"Since {words.clock(facts.postgres_silent, zone, now)}.{waits} Rules, hosts and teams cannot be changed.",
             Todo("critical", "PostgreSQL is silent:", "nothing is lost while Redis holds", "Runbook", "/help#postgres"),
         )
+    yield from _full(facts)
+
+
+def _stopped(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     if facts.circuit == "OPEN":
         waiting = (facts.alert_depth or 0) + (facts.retries or 0)
         since = f"since {words.clock(facts.circuit_since, zone, now)}" if facts.circuit_since else ""
@@ -148,14 +161,14 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
             "The circuit is OPEN: nothing is sent, one try follows. Nothing is lost, no page goes out.",
             Todo("critical", "The circuit is OPEN", since, "Runbook", "/help#circuit"),
         )
-    yield from _full(facts)
     for service in facts.missing:
-        yield _Finding(
-            "critical",
-            f"No {service} is alive: {_STANDS[service]}",
-            "Nothing is lost; the work waits for it in Redis.",
-            Todo("critical", f"No {service} is alive.", "Start one, or read its log", "Runbook", "/help#services"),
-        )
+        if service in _STANDS:
+            yield _Finding(
+                "critical",
+                f"No {service} is alive: {_STANDS[service]}",
+                "Nothing is lost; the work waits for it in Redis.",
+                Todo("critical", f"No {service} is alive.", "Start one, or read its log", "Runbook", "/help#services"),
+            )
 
 
 def _pages_go_out(facts: Facts) -> bool:
@@ -209,6 +222,13 @@ def _warnings(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
             todo = Todo("warn", f"{level.words} is {over}", "", "See why", "/slo")
             yield _warning(f"{flows}{level.words.lower()} is {over}", _flow(facts), todo)
     yield from _slow(facts, flows)
+    if "remediation" in facts.missing:
+        todo = Todo("warn", "No remediation is alive.", "Start one, or read its log", "Runbook", "/help#services")
+        yield _warning(f"{flows}no remediation is alive: dead letters get no further try", _flow(facts), todo)
+    if facts.postgres_busy:
+        since = f"since {words.clock(facts.postgres_busy, zone, now)}"
+        todo = Todo("warn", "No connection of this console to PostgreSQL is free", since, "Runbook", "/help#postgres")
+        yield _warning("This console waits for its own searches", "PostgreSQL itself takes connections.", todo)
     if facts.secrets_problem:
         todo = Todo("warn", "Secrets are not current", facts.secrets_problem[:90], "Runbook", "/help#secrets")
         yield _warning("Secrets could not be read again", "MUTT goes on with those that it holds.", todo)

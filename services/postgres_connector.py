@@ -124,6 +124,17 @@ async def is_connected(pool: Pool) -> bool:
     return True
 
 
+async def answers_anew(pool: Pool) -> bool:
+    """Tell within seconds whether PostgreSQL takes one more connection, though the pool had none to lend."""
+    options = {} if pool.kwargs is None or callable(pool.kwargs) else pool.kwargs
+    try:
+        connection = await pool.connection_class.connect("", **(options | {"connect_timeout": 2}))
+    except psycopg.Error:
+        return False
+    await connection.close()
+    return True
+
+
 async def _borrow(pool: Pool, wait: float) -> AsyncConnection[Any]:
     # The pool tries a connection before it lends it, and nothing bounds that trial. Cancelling it would wait for the
     # server as well, so it is left to itself.

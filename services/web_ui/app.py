@@ -23,7 +23,6 @@ from services.web_ui.api import (
     trials,
     unhandled,
 )
-from services.web_ui.board import Watcher
 from services.web_ui.context import Context, Viewer
 from services.web_ui.description import Api
 from services.web_ui.gate import Gate
@@ -34,6 +33,7 @@ from services.web_ui.pages import journey as journey_page
 from services.web_ui.pages import slo as slo_page
 from services.web_ui.pages import unhandled as unhandled_page
 from services.web_ui.service_levels import ServiceLevels
+from services.web_ui.watcher import Watcher
 
 
 def api() -> FastAPI:

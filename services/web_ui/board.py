@@ -1,30 +1,17 @@
-"""The dashboard's figures: one look every few seconds for all who watch, and the last good one while Redis is away."""
+"""The dashboard's figures as they were seen last, and what the verdict makes of them."""
 
-import asyncio
-import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
-import psycopg
-from psycopg_pool import PoolTimeout
-from redis.exceptions import RedisError, ResponseError
-
-from mutt.verdict import Facts, Level, Trouble, judge
-from services.logging_utils import get_logger
-from services.web_ui import board_queries, board_redis, testimony, unmatched_patterns
-from services.web_ui.board_queries import DatabaseBoard
+from mutt.verdict import SERVICES, Facts, Level, Trouble
+from services.web_ui.board_queries import DatabaseBoard, Loudest
 from services.web_ui.board_redis import RedisBoard
-from services.web_ui.context import Context
 from services.web_ui.service_levels import Level as ServiceLevel
-from services.web_ui.service_levels import ServiceLevels
 from services.web_ui.testimony import Testimony
 
-REDIS_SECONDS, DATABASE_SECONDS, LEVELS_SECONDS = 4.0, 30.0, 30.0
-PATIENCE = 2.0
-SERVICES = ("ingestor", "alerter", "moog-forwarder")
+PATIENCE = 2.0  # seconds of one look
+FRESH = timedelta(seconds=75)  # how old figures may be that stand without their time
 WORDS = {"ingestor": "Ingesting", "forwarder": "Forwarding"}
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +22,9 @@ class Board:
     redis_silent: datetime | None = None
     database: DatabaseBoard | None = None
     postgres_silent: datetime | None = None
+    postgres_busy: datetime | None = None  # since when this console has no connection of its own free
+    loudest: Loudest | None = None
+    loudest_missed: bool = False  # whether the last count of these did not end in time
     levels: tuple[ServiceLevel, ...] = ()
     window_hours: int = 24
     near: int | None = None  # patterns of unmatched events that are near their threshold
@@ -49,13 +39,34 @@ class Board:
         """Tell whether this console alone does not reach Redis, or cannot read what it holds."""
         return bool(self.redis_refuses) or any(each.reaches_redis for each in self.said)
 
+    @property
+    def is_witnessed(self) -> bool:
+        """Tell whether a service says that it does not reach Redis either."""
+        return any(each.reaches_redis is False for each in self.said)
+
+    @property
+    def never_any(self) -> bool:
+        """Tell whether Redis answers and no event ever came."""
+        return self.redis is not None and self.redis_silent is None and not self.redis.counters.ever
+
+    def database_as_of(self, now: datetime) -> datetime | None:
+        """Return when PostgreSQL was read last, where that must be said."""
+        away = self.postgres_silent or self.postgres_busy
+        return self.database.at if self.database and (away or now - self.database.at > FRESH) else None
+
+    def loudest_as_of(self, now: datetime) -> datetime | None:
+        """Return when the loudest were counted last, where that must be said."""
+        return self.loudest.at if self.loudest and (self.loudest_missed or now - self.loudest.at > FRESH) else None
+
     def facts(self) -> Facts:
         """Return what the verdict is made of."""
         common = Facts(
             redis_silent=self.redis_silent,
             redis_elsewhere=self.is_cut_off,
+            redis_witnessed=self.is_witnessed,
             redis_refuses=self.redis_refuses,
             postgres_silent=self.postgres_silent,
+            postgres_busy=self.postgres_busy,
             secrets_problem=self.secrets_problem,
             levels=tuple(Level(WORDS[each.component.name], each.standing) for each in self.levels),
             trouble=self.trouble,
@@ -88,97 +99,3 @@ class Board:
             workers=seen.workers,
             missing=tuple(service for service in SERVICES if service not in alive),
         )
-
-
-class Watcher:
-    """Looks when somebody asks, and not more often than every few seconds."""
-
-    def __init__(self, parts: Context, levels: ServiceLevels) -> None:
-        self._parts = parts
-        self._levels = levels
-        self._lock = asyncio.Lock()
-        self._board = Board(rate_period=parts.settings.beating.rate_period)
-        self._looked = {"redis": 0.0, "database": 0.0, "levels": 0.0, "near": 0.0}
-        self._in_trouble: str | None = None
-
-    async def board(self) -> Board:
-        """Return the board, looked at again where it is too old; never raises because something is away."""
-        async with self._lock:
-            looks = [
-                look()
-                for name, seconds, look in (
-                    ("redis", REDIS_SECONDS, self._look_at_redis),
-                    ("database", DATABASE_SECONDS if not self._board.postgres_silent else 4.0, self._look_at_database),
-                    ("levels", LEVELS_SECONDS, self._look_at_levels),
-                    ("near", LEVELS_SECONDS, self._look_at_patterns),
-                )
-                if self._is_due(name, seconds)
-            ]
-            if looks:
-                await asyncio.gather(*looks)
-                self._board = replace(self._board, secrets_problem=self._parts.keyring.problem)
-                self._remember_trouble()
-            return self._board
-
-    def _is_due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
-        if self._looked[name] and now - self._looked[name] < seconds:
-            return False
-        self._looked[name] = now
-        return True
-
-    async def _look_at_redis(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                seen = await board_redis.look(self._parts)
-        except Exception as error:  # noqa: BLE001  (whatever is odd in Redis, no page may fail or show old figures as new)
-            silent = self._board.redis_silent or datetime.now(UTC)
-            said = await testimony.ask(self._board.redis) if self._board.redis else ()
-            is_silent = isinstance(error, (RedisError, OSError)) and not isinstance(error, ResponseError)
-            refuses = "" if is_silent else str(error)[:200] or type(error).__name__
-            if refuses:
-                log.warning(
-                    "what Redis holds cannot be read for the dashboard", error=f"{type(error).__name__}: {error}"
-                )
-            self._board = replace(self._board, redis_silent=silent, redis_refuses=refuses, said=said)
-        else:
-            self._board = replace(self._board, redis=seen, redis_silent=None, redis_refuses="", said=())
-
-    async def _look_at_database(self) -> None:
-        try:
-            found = await board_queries.look(self._parts)
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError, psycopg.ProgrammingError) as error:
-            log.warning("the dashboard's questions were not answered by PostgreSQL", error=str(error).strip())
-            silent = self._board.postgres_silent or datetime.now(UTC)
-            self._board = replace(self._board, postgres_silent=silent)
-        else:
-            self._board = replace(self._board, database=found, postgres_silent=None)
-
-    async def _look_at_levels(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                hours, levels = await self._levels.read(datetime.now(UTC))
-        except (RedisError, OSError, TimeoutError):
-            self._board = replace(self._board, levels=())
-            self._looked["levels"] = 0.0
-        else:
-            self._board = replace(self._board, levels=tuple(levels), window_hours=hours)
-
-    async def _look_at_patterns(self) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                found, _ = await unmatched_patterns.listed(self._parts)
-        except (RedisError, OSError, TimeoutError):
-            self._board = replace(self._board, near=None)
-        else:
-            self._board = replace(self._board, near=sum(each.state == "near" for each in found))
-
-    def _remember_trouble(self) -> None:
-        """Keep what the last trouble was, once it is over."""
-        now = datetime.now(UTC)
-        verdict = judge(self._board.facts(), now, UTC)
-        if verdict.kind in ("warn", "critical"):
-            self._in_trouble = verdict.title
-        elif self._in_trouble is not None:
-            self._board = replace(self._board, trouble=Trouble(self._in_trouble, now))
-            self._in_trouble = None

@@ -1,7 +1,7 @@
 """What PostgreSQL knows for the dashboard, each question bounded in rows: rules, recent changes, the loudest."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -58,31 +58,44 @@ class Change(NamedTuple):
 class DatabaseBoard:
     """One look at PostgreSQL."""
 
+    at: datetime
     rules: int
     has_teams: bool
     changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Loudest:
+    """What came most in the hour before `at`, of the newest events."""
+
+    at: datetime
     by_rule: list[Row]
     by_host: list[Row]
     counted: int
 
 
-async def look(parts: Context) -> DatabaseBoard:
-    """Return what PostgreSQL holds now; raises psycopg's errors."""
-    async with parts.database() as queries:
+async def look(parts: Context, patience: float) -> DatabaseBoard:
+    """Return what PostgreSQL holds now, of small tables alone; raises psycopg's errors."""
+    async with parts.database(patience) as queries:
         rules = await queries.fetch("select", _RULES)
         changed = await queries.fetch("select", _CHANGED, (CHANGES,))
-        by_rule = await queries.fetch("select", _BY_RULE, (NEWEST,))
-        by_host = await queries.fetch("select", _BY_HOST, (NEWEST, SHOWN))
-    by_rule.sort(key=lambda row: (_loudness(row["handling"]), -row["events"]))
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(changed)][::-1]
     return DatabaseBoard(
+        at=datetime.now(UTC),
         rules=int(rules[0]["active"]),
         has_teams=bool(rules[0]["teams"]),
         changes=[_change(letter, row) for letter, row in zip(letters, changed, strict=True)],
-        by_rule=by_rule[:SHOWN],
-        by_host=by_host,
-        counted=int(by_rule[0]["total"]) if by_rule else 0,
     )
+
+
+async def loudest(parts: Context, patience: float) -> Loudest:
+    """Return the loudest of the last hour; the table is large, so that this may fail where `look` does not."""
+    async with parts.database(patience) as queries:
+        by_rule = await queries.fetch("select", _BY_RULE, (NEWEST,))
+        by_host = await queries.fetch("select", _BY_HOST, (NEWEST, SHOWN))
+    by_rule.sort(key=lambda row: (_loudness(row["handling"]), -row["events"]))
+    counted = int(by_rule[0]["total"]) if by_rule else 0
+    return Loudest(datetime.now(UTC), by_rule[:SHOWN], by_host, counted)
 
 
 def _loudness(handling: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from mutt import keys
 from mutt.dynamic_keys import ALL
@@ -135,7 +136,7 @@ async def look(parts: Context) -> RedisBoard:
     entries = {name: _opened(answers[index * 2 + 1]) for index, name in enumerate(lists)}
     retries, used, circuit, counts, (answer, refused) = answers[len(lists) * 2 :]
     workers, reports = await _workers(parts, at)
-    numbers = [int(value or 0) for value in counts]
+    numbers = [whole(key, value) for key, value in zip(_counters(at), counts, strict=True)]
     limit = int(settings["moog_rate_limit"])
     return RedisBoard(
         at=at,
@@ -242,12 +243,20 @@ def _read(decoder: msgspec.json.Decoder[Record], data: bytes | None) -> Record |
 
 
 def _circuit(values: list[bytes | None]) -> Circuit:
-    state, failures, opened = (None if value is None else value.decode("ascii", "replace") for value in values)
+    state, _, opened = (None if value is None else value.decode("ascii", "replace") for value in values)
     try:
         opened_at = datetime.fromtimestamp(float(opened), UTC) if opened else None
     except ValueError:
         opened_at = None
-    return Circuit(state or "CLOSED", int(failures or 0), opened_at)
+    return Circuit(state or "CLOSED", whole(keys.CIRCUIT_FAILURES, values[1]), opened_at)
+
+
+def whole(key: str, value: bytes | None) -> int:
+    """Return a counter; raises ResponseError, which names its key, where it holds something else."""
+    try:
+        return int(value or 0)
+    except ValueError:
+        raise ResponseError(f"{key} holds {value!r:.60}, which is no whole number") from None
 
 
 def _opened(entry: bytes | None) -> Envelope | None:

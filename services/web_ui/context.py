@@ -20,6 +20,7 @@ from services.web_ui.keyring import Caller, KeyRing, Role
 from services.web_ui.queries import Queries
 from services.web_ui.replies import RETRY_AFTER, SAFE_METHODS, ApiError
 from services.web_ui.sessions import CSRF_HEADER, Sessions, is_same
+from services.web_ui.wrong_keys import WrongKeys
 
 log = get_logger(__name__)
 
@@ -42,11 +43,12 @@ class Context:
     pool: Pool
     environ: Mapping[str, str]
     searches: asyncio.Semaphore
+    wrong_keys: WrongKeys
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[Queries]:
-        """Hold one connection and one transaction, committed at the end."""
-        async with transaction(self.pool, WAIT, PATIENCE) as connection:
+    async def database(self, patience: float = PATIENCE) -> AsyncIterator[Queries]:
+        """Hold one connection and one transaction, committed at the end, for at most `patience` seconds."""
+        async with transaction(self.pool, WAIT, patience) as connection:
             yield Queries(connection, self.instruments.db_query)
 
     @asynccontextmanager
@@ -103,6 +105,8 @@ class Needs:
         parts = await context(request)
         found = parts.keyring.find(key) if key else _of_session(request, parts)
         if found is None:
+            if key:
+                refuse_stream(request, parts)
             problem = "the API key is not known" if key else "an API key is needed"
             raise ApiError(
                 401, f"{problem}; send it in the header X-API-KEY", headers={"WWW-Authenticate": "X-API-KEY"}
@@ -110,6 +114,14 @@ class Needs:
         if found.role < self.role:
             raise ApiError(403, too_little(found, self.role))
         return found
+
+
+def refuse_stream(request: Request, parts: Context) -> None:
+    """Note that a request brought a wrong key; raises ApiError 429 in a stream of them from its address."""
+    address = request.client.host if request.client else ""
+    if wait := parts.wrong_keys.met(address):
+        message = f"too many wrong keys came from {address}; a known one is taken at once"
+        raise ApiError(429, message, headers={"Retry-After": str(wait)})
 
 
 def too_little(caller: Caller, needed: Role) -> str:

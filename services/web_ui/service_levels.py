@@ -10,11 +10,13 @@ from typing import Any
 
 import aiohttp
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as SilentError
 
 from mutt import keys, slo
 from mutt.dynamic_keys import ALL
 from services.logging_utils import get_logger
-from services.web_ui.context import Context
+from services.web_ui.board_redis import whole
+from services.web_ui.context import WAIT, Context
 from services.web_ui.stored_config import StoredConfig
 
 PROMETHEUS_SECONDS = 1.5
@@ -69,15 +71,18 @@ class ServiceLevels:
 
     async def read(self, now: datetime) -> tuple[int, list[Level]]:
         """Return the window in hours and the level of each component; raises RedisError where nobody answers."""
-        values = await self._values()
+        values, failed = await self._values()
         hours = int(values[WINDOW])
         shares = await asyncio.gather(*(self._ask(slo.promql(each, hours)) for each in slo.COMPONENTS))
-        try:
-            counted = await self._count(now, hours)
-        except (RedisError, OSError):
-            if not all(known for known, _ in shares):
-                raise
-            counted = {}
+        counted: dict[str, list[slo.Hour]] = {}
+        if failed is None:
+            try:
+                async with asyncio.timeout(WAIT):
+                    counted = await self._count(now, hours)
+            except (RedisError, OSError) as error:
+                failed = error
+        if failed is not None and not all(known for known, _ in shares):
+            raise failed if isinstance(failed, RedisError) else SilentError("Redis did not answer in time") from failed
         return hours, [
             self._level(component, float(values[component.target_key]), share, counted.get(component.name))
             for component, share in zip(slo.COMPONENTS, shares, strict=True)
@@ -91,12 +96,15 @@ class ServiceLevels:
             value = slo.availability(hours or [])
         return Level(component, target, slo.judge(value, target), "prometheus" if known else "counters", hours)
 
-    async def _values(self) -> Mapping[str, Any]:
+    async def _values(self) -> tuple[Mapping[str, Any], Exception | None]:
+        """Return window and targets, and why these are only the defaults, if they are."""
         wanted = [ALL[WINDOW], *(ALL[each.target_key] for each in slo.COMPONENTS)]
         try:
-            return {each["key"]: each["effective"] for each in await StoredConfig(self._parts).show(*wanted)}
-        except (RedisError, OSError):
-            return {key.name: key.default for key in wanted}
+            async with asyncio.timeout(WAIT):
+                shown = await StoredConfig(self._parts).show(*wanted)
+        except (RedisError, OSError) as error:
+            return {key.name: key.default for key in wanted}, error
+        return {each["key"]: each["effective"] for each in shown}, None
 
     async def _count(self, now: datetime, hours: int) -> dict[str, list[slo.Hour]]:
         current = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -108,7 +116,7 @@ class ServiceLevels:
             for outcome in OUTCOMES
         ]
         found: list[Any] = await self._parts.redis.mget(wanted)
-        numbers = [int(value or 0) for value in found]
+        numbers = [whole(key, value) for key, value in zip(wanted, found, strict=True)]
         rows = [slo.Hour(*numbers[start : start + 3]) for start in range(0, len(numbers), 3)]
         return {each.name: rows[index * hours : (index + 1) * hours] for index, each in enumerate(slo.COMPONENTS)}
 

@@ -24,6 +24,12 @@ def live(browser: Browser) -> str:
     return html
 
 
+def charts(browser: Browser) -> str:
+    """Return what the dashboard asks for every minute."""
+    html: str = browser.get(browser.service.url + "/dashboard/charts", timeout=60).json()["html"]
+    return html
+
+
 def count_events(client: redis.Redis, events: int) -> None:
     now = datetime.now(UTC)
     for back in range(3):
@@ -34,6 +40,7 @@ def count_events(client: redis.Redis, events: int) -> None:
 def beat(client: redis.Redis, *services: str) -> None:
     for service in services:
         client.set(f"mutt:heartbeat:{service}:{service}-0", "token", px=29_000)
+    client.set(keys.REMEDIATION_LEASE, "remediation-0:1", px=29_000)
 
 
 def test_nothing_has_arrived_yet_and_it_says_what_to_do(start_service: StartService, redis_url: str) -> None:
@@ -164,7 +171,7 @@ def test_each_ingestor_beats_until_it_ends(start_service: StartService, redis_ur
     ingestor = start_service("ingestor")
     with redis.Redis.from_url(redis_url) as client:
         wait_for(lambda: client.keys("mutt:heartbeat:ingestor:*"), "the heartbeat")
-        key = client.keys("mutt:heartbeat:ingestor:*")[0]
+        [key] = client.scan_iter("mutt:heartbeat:ingestor:*")
         assert 0 < client.ttl(key) <= keys.INGESTOR_TIMEOUT
         assert ingestor.terminate() == 0
         assert client.exists(key) == 0
@@ -172,7 +179,7 @@ def test_each_ingestor_beats_until_it_ends(start_service: StartService, redis_ur
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [(keys.CIRCUIT_FAILURES, "invalid literal for int()"), (keys.QUARANTINE, "WRONGTYPE")],
+    [(keys.CIRCUIT_FAILURES, "mutt:circuit:moog:failures holds"), (keys.QUARANTINE, "WRONGTYPE")],
 )
 def test_what_cannot_be_read_in_redis_is_said_and_is_neither_silence_nor_well(
     start_service: StartService, redis_url: str, key: str, said: str
@@ -185,7 +192,59 @@ def test_what_cannot_be_read_in_redis_is_said_and_is_neither_silence_nor_well(
             page = browser.open("/")
             assert "What Redis holds cannot be read here" in page
             assert said in page
-            assert "503" not in page
+            assert "to every sender" not in page
         client.delete(key)
         count_events(client, 600)
         wait_for(lambda: "cannot be read" not in live(browser), "the dashboard to read Redis again")
+
+
+def test_a_slow_table_holds_up_no_page_and_is_not_called_a_silent_database(
+    start_service: StartService, database_url: str, redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        count_events(client, 600)
+        browser = Browser(start_service("webui")).sign_in()
+        wait_for(lambda: "No event in the last hour" in charts(browser), "the first count")
+        with psycopg.connect(database_url) as lock:
+            lock.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
+            wait_for(lambda: "as of" in charts(browser), "the word that the loudest are old", timeout=90)
+            beat(client, "ingestor", "alerter", "moog")
+            wait_for(lambda: "All well" in live(browser), "the verdict")
+        wait_for(lambda: "as of" not in charts(browser), "a new count")
+
+
+def test_a_console_that_never_reached_redis_claims_nothing_of_the_senders(
+    own_redis: RedisServer, start_service: StartService
+) -> None:
+    own_redis.kill()
+    browser = Browser(start_service("webui", wait=False))
+    browser.service.wait_health(503)
+    browser.sign_in()
+    wait_for(lambda: "Redis does not answer this console" in live(browser), "the verdict")
+    assert "to every sender" not in live(browser)
+
+
+def test_a_refused_try_before_the_first_event_is_no_share_of_a_service(
+    start_service: StartService, redis_url: str
+) -> None:
+    service = start_service("webui", PROMETHEUS_URL="http://127.0.0.1:9")
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        for outcome in ("fail", "sender"):
+            client.set(keys.slo("ingestor", outcome, datetime.now(UTC)), 3)
+    browser = Browser(service).sign_in()
+    for path in ("/", "/slo"):
+        page = browser.open(path)
+        assert "3 refused before the first event" in page
+        assert '<p class="figure">0 %' not in page
+
+
+def test_a_missing_remediation_is_said(start_service: StartService, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+        client.delete(keys.REMEDIATION_LEASE)
+        count_events(client, 600)
+    page = Browser(start_service("webui")).sign_in().open("/")
+    assert "no remediation is alive: dead letters get no further try" in page
+    assert "All well" not in page

@@ -33,7 +33,7 @@ def test_all_well_says_how_much_comes_and_when_trouble_ended() -> None:
 
 
 def test_redis_silent_outweighs_everything_and_gives_no_figure() -> None:
-    facts = Facts(redis_silent=NOW - timedelta(minutes=17, seconds=39), postgres_silent=NOW)
+    facts = Facts(redis_silent=NOW - timedelta(minutes=17, seconds=39), postgres_silent=NOW, redis_witnessed=True)
     said = judge(facts, NOW, UTC)
     assert said.title == "Redis does not answer: no event moves, no page goes out"
     assert said.sentence.startswith("Since 01:55:08, for 17 min 39 s.")
@@ -82,6 +82,11 @@ def test_what_is_critical(change: dict[str, object], title: str) -> None:
         ({"workers": (Worker("alerter", "alerter-0", 16.0, 30.0),)}, "Events flow, but 1 instance may be dead"),
         ({"pending": 5}, "Events flow, but 5 audit rows wait for PostgreSQL"),
         ({"secrets_problem": "Vault is sealed"}, "Secrets could not be read again"),
+        ({"postgres_busy": NOW}, "This console waits for its own searches"),
+        (
+            {"missing": ("remediation",)},
+            "Events flow, but no remediation is alive: dead letters get no further try",
+        ),
     ],
 )
 def test_what_warns(change: dict[str, object], title: str) -> None:
@@ -126,4 +131,13 @@ def test_pages_are_not_said_to_go_out_where_something_else_holds_them() -> None:
     away = Facts(rate=1.0, ingest_depth=0, postgres_silent=NOW)
     assert "pages go out" in judge(away, NOW, UTC).title
     for held in (replace(away, circuit="OPEN"), replace(away, missing=("moog-forwarder",))):
-        assert judge(held, NOW, UTC).title == "PostgreSQL does not answer: the audit waits"
+        said = judge(held, NOW, UTC)
+        assert "pages go out" not in " ".join([said.title, *(todo.lead for todo in said.todos)])
+        assert not said.title.startswith("PostgreSQL")
+        assert [todo.lead for todo in said.todos][1] == "PostgreSQL is silent:"
+
+
+def test_without_a_witness_a_silent_redis_is_only_said_to_be_silent_here() -> None:
+    said = judge(Facts(redis_silent=NOW), NOW, UTC)
+    assert (said.kind, said.title) == ("critical", "Redis does not answer this console: what moves is unknown")
+    assert "503" not in said.sentence

@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from mutt.slo import budget_left
 from mutt.verdict import judge
-from services.web_ui.board import Board, Watcher
+from services.web_ui.board import Board
 from services.web_ui.pages import flow, rate_chart
 from services.web_ui.pages.frame import PageViewer, parts_of, render, surroundings, zone_of
 from services.web_ui.pages.spark import spark
 from services.web_ui.pages.templates import ENVIRONMENT
+from services.web_ui.watcher import Watcher
 
 TAB = {"ok": "Well", "warn": "Warn", "critical": "Critical", "nodata": "Ready"}
 
@@ -64,7 +65,7 @@ async def _piece(request: Request, template: str, more: dict[str, Any] | None = 
 
 async def _context(request: Request) -> dict[str, Any]:
     watcher: Watcher = request.app.state.watcher
-    board = await watcher.board()
+    board = await watcher.board(patient=True)
     now, zone = datetime.now(UTC), zone_of(request)
     verdict = judge(board.facts(), now, zone)
     pictures: dict[str, Any] = {}
@@ -85,7 +86,10 @@ async def _context(request: Request) -> dict[str, Any]:
             each.component.name: spark(budget_left(each.hours, each.target)) for each in board.levels if each.hours
         },
         "live": _live(board),
-        "first_run": verdict.kind == "nodata",
+        "seen_at": board.redis.at if board.redis else now,
+        "database_as_of": board.database_as_of(now),
+        "loudest_as_of": board.loudest_as_of(now),
+        "first_run": board.never_any and verdict.kind != "critical",
         "database_name": parts_of(request).settings.db.name,
         "redis_at": f"{parts_of(request).settings.redis.host}",
         "newest": 20_000,
@@ -93,4 +97,6 @@ async def _context(request: Request) -> dict[str, Any]:
 
 
 def _live(board: Board) -> str:
+    if board.redis_refuses:
+        return "Redis not readable"
     return "Redis out of reach" if board.redis_silent else "Live"

@@ -53,7 +53,7 @@ def stages(board: Board, now: datetime, zone: tzinfo) -> list[Stage]:
     return [
         _ingestor(board, seen),
         _ingest_queue(seen),
-        _alerter(board, seen),
+        _alerter(board, seen, now, zone),
         _alert_queue(seen),
         _forwarder(board, seen),
         _moogsoft(seen, now, zone),
@@ -80,7 +80,7 @@ def _ingest_queue(seen: RedisBoard) -> Stage:
     return Stage("queue", "Ingest queue", words.count(depth), "waiting", [_oldest(seen, "ingest")], gauge)
 
 
-def _alerter(board: Board, seen: RedisBoard) -> Stage:
+def _alerter(board: Board, seen: RedisBoard, now: datetime, zone: tzinfo) -> Stage:
     alive = _alive(seen, "alerter")
     held = sum(worker.held or 0 for worker in seen.workers if worker.service == "alerter")
     per_second = figures.rate(seen.of("alerter"))
@@ -90,6 +90,8 @@ def _alerter(board: Board, seen: RedisBoard) -> Stage:
     rules = ""
     if board.database is not None:
         rules = f"*{words.count(board.database.rules)}* active rules" if board.database.rules else "no rules yet"
+        if then := board.database_as_of(now):
+            rules += f" at {words.clock(then, zone, now)}"
     lines.append(", ".join(filter(None, [rules, f"holding *{words.count(held)}*" if held else ""])))
     pending, dead = seen.depths["audit_pending"], seen.depths["dlq_alerter"]
     parts = [("audit pending", words.count(pending)), ("dead", words.count(dead))]
@@ -182,13 +184,13 @@ def _silent(board: Board, since: datetime, now: datetime, zone: tzinfo) -> list[
 
     def waiting(name: str, service: str, lost: Fell) -> Stage:
         lines = [_up(board, service, "worker"), f"since *{words.clock(since, zone, now)}*, resumes by itself"]
-        if board.is_cut_off:
+        if board.is_cut_off or not board.is_witnessed:
             return Stage("nodata", name, UNKNOWN, "", lines[:1], None, lost)
         return Stage("waiting", name, "waiting", "", lines, None, lost)
 
     unknown = Gauge(None, 1, [], "")
     accepted, lost = [_up(board, "ingestor", "instance")], fell("quarantine", "quarantine")
-    if board.is_cut_off:
+    if board.is_cut_off or not any(each.service == "ingestor" and each.reaches_redis is False for each in board.said):
         ingestor = Stage("nodata", "Ingestor", UNKNOWN, "", accepted, None, lost)
     else:
         lines = [*accepted, "they should send again"]

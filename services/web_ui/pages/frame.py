@@ -13,13 +13,13 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from services.web_ui.board import Watcher
-from services.web_ui.context import Context
+from services.web_ui.context import Context, refuse_stream
 from services.web_ui.keyring import Caller, Role
 from services.web_ui.pages import navigation
 from services.web_ui.pages.templates import ENVIRONMENT
 from services.web_ui.replies import SAFE_METHODS, ApiError
 from services.web_ui.sessions import CSRF_FIELD, Session, is_same
+from services.web_ui.watcher import Watcher
 
 NOTE = "mutt_note"
 NOTE_SECONDS = 60
@@ -97,6 +97,8 @@ def require_page(role: Role) -> Callable[[Request], Awaitable[User]]:
     async def user(request: Request) -> User:
         found = user_of(request)
         if found is None:
+            if request.headers.get("x-api-key") and request.method in SAFE_METHODS:
+                refuse_stream(request, parts_of(request))
             raise SignInNeededError
         if found.caller.role < role:
             needed = role.name.lower()
@@ -145,7 +147,7 @@ async def render(
 ) -> Response:
     """Return a page; its template finds in addition what the frame offers (see `surroundings`)."""
     watcher: Watcher = request.app.state.watcher
-    counts = navigation.counts(await watcher.board())
+    counts = navigation.counts(await watcher.board(), datetime.now(UTC))
     return show(request, template, context or {}, counts, status)
 
 

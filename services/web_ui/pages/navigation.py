@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from mutt import words
-from services.web_ui.board import Board
+from services.web_ui.board import FRESH, Board
 
 
 class Count(NamedTuple):
@@ -52,12 +53,12 @@ def items(counts: Mapping[str, Count], path: str) -> list[tuple[str, list[Item]]
     ]
 
 
-def counts(board: Board) -> dict[str, Count]:
+def counts(board: Board, now: datetime) -> dict[str, Count]:
     """Return the counts by path; what is not known is `?`."""
     found: dict[str, Count] = {}
     if board.database is not None:
-        found["/rules"] = Count(words.count(board.database.rules))
-    if board.redis is None or board.redis_silent is not None:
+        found["/rules"] = Count("?" if board.database_as_of(now) else words.count(board.database.rules))
+    if board.redis is None or board.redis_silent is not None or now - board.redis.at > FRESH:
         return found | {"/dead-letters": Count("?"), "/unhandled": Count("?")}
     if board.near:
         found["/unhandled"] = Count(f"{words.count(board.near)} near")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from starlette.responses import Response
 
 from mutt import slo
@@ -24,10 +24,14 @@ async def slo_page(request: Request, _user: PageViewer) -> Response:
     """Show both service levels."""
     levels: ServiceLevels = request.app.state.levels
     now = datetime.now(UTC)
+    problem = ""
     try:
         hours, found = await levels.read(now)
+    except ResponseError as error:
+        hours, found, problem = 24, [], f"Prometheus does not answer, and Redis refuses: {error}."
     except (RedisError, OSError):
-        hours, found = 24, []
+        hours, found, problem = 24, [], "Neither Prometheus nor Redis answers."
+    never_any = (await request.app.state.watcher.board()).never_any
     current = now.replace(minute=0, second=0, microsecond=0)
     rows = {}
     for each in found:
@@ -41,7 +45,9 @@ async def slo_page(request: Request, _user: PageViewer) -> Response:
         "levels": found,
         "rows": rows,
         "meanings": MEANINGS,
-        "sentence": _sentence(found),
+        "problem": problem,
+        "never_any": never_any,
+        "sentence": _sentence(found, never_any=never_any),
         "sparks": {
             each.component.name: spark(slo.budget_left(each.hours, each.target)) for each in found if each.hours
         },
@@ -49,7 +55,11 @@ async def slo_page(request: Request, _user: PageViewer) -> Response:
     return await render(request, "slo.html", context)
 
 
-def _sentence(levels: list[Level]) -> str:
+def _sentence(levels: list[Level], *, never_any: bool) -> str:
+    if not levels:
+        return "How the service levels stand is unknown."
+    if never_any:
+        return "No event came yet, so there is no data."
     over = [each.component.words for each in levels if each.standing.state in (slo.State.WARN, slo.State.CRITICAL)]
     if over:
         return f"{' and '.join(over)} spent more than its error budget."

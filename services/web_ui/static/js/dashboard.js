@@ -60,7 +60,8 @@ function told({ live, failed, paused, signedOut, seconds }) {
 
 const fast = poll(first.dataset.piece, 5, show(first), told);
 const slow = poll(second.dataset.piece, 60, show(second));
-say(place.textContent.includes("Redis") ? "critical" : "ok", place.textContent.includes("Redis") ? "Redis out of reach, asking every 5 s" : "Live, every 5 s");
+const away = place.textContent.includes("Redis");
+say(away ? "critical" : "ok", away ? `${place.textContent.trim()}, asking every 5 s` : "Live, every 5 s");
 offerCopies();
 pause.hidden = false;
 pause.addEventListener("click", () => {
