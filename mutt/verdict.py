@@ -121,22 +121,17 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     if facts.redis_silent:
         since = f"Since {words.clock(facts.redis_silent, zone, now)}, for {_since(facts.redis_silent, now)}."
         if facts.redis_refuses:
-            title = "What Redis holds cannot be read here: what moves is unknown"
-            yield _Finding("critical", title, f"{since} Redis answers, but: {facts.redis_refuses}.")
-            return
-        if facts.redis_elsewhere:
-            title = "This console does not reach Redis, services do: what moves is unknown here"
-            yield _Finding("critical", title, f"{since} Look at the network between this console and Redis.")
-            return
-        if not facts.redis_witnessed:
-            title = "Redis does not answer this console: what moves is unknown"
-            yield _Finding("critical", title, f"{since} No service has said yet whether it reaches Redis.")
-            return
-        yield _Finding(
-            "critical",
-            "Redis does not answer: no event moves, no page goes out",
-            f"{since} Senders get 503 and should send again. Workers resume by themselves.",
-        )
+            title, more = "What Redis holds cannot be read here", f"Redis answers, but: {facts.redis_refuses}."
+        elif facts.redis_elsewhere:
+            title = "This console does not reach Redis, services do"
+            more = "Look at the network between this console and Redis."
+        elif not facts.redis_witnessed:
+            title, more = "Redis does not answer this console", "No service has said yet whether it reaches Redis."
+        else:
+            title = "Redis does not answer: no event moves, no page goes out"
+            more = "Senders get 503 and should send again. Workers resume by themselves."
+        unknown = "" if ":" in title else ": what moves is unknown"
+        yield _Finding("critical", title + unknown, f"{since} {more}")
         return
     # What keeps pages from going out comes first: PostgreSQL alone keeps none.
     yield from _stopped(facts, now, zone)
