@@ -27,10 +27,6 @@ class FailedTries:
         if len(self._tries) > ADDRESSES:
             self._tries.popitem(last=False)
 
-    def succeeded(self, address: str) -> None:
-        """Forget what an address did before it knew the key."""
-        self._tries.pop(network(address), None)
-
     def _count(self, address: str, now: float) -> float:
         count, at = self._tries.get(network(address), (0.0, now))
         return max(0.0, count - (now - at) / SECONDS)

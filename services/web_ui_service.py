@@ -30,6 +30,7 @@ from services.web_ui.context import Context
 from services.web_ui.ended_sessions import EndedSessions
 from services.web_ui.keyring import KeyRing
 from services.web_ui.sessions import SECONDS, Sessions, SignedOut
+from services.web_ui.wrong_keys import WrongKeys
 
 CHECK_SECONDS = 5.0
 
@@ -50,7 +51,17 @@ async def main(process: WebUi) -> None:
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
         sessions = Sessions(keyring, EndedSessions(process.redis, SECONDS), insecure=settings.insecure_cookies)
         searches = asyncio.Semaphore(max(1, settings.db.pool_max_conn // 2))
-        parts = Context(settings, process.instruments, keyring, sessions, process.redis, pool, os.environ, searches)
+        parts = Context(
+            settings,
+            process.instruments,
+            keyring,
+            sessions,
+            process.redis,
+            pool,
+            os.environ,
+            searches,
+            WrongKeys(process.instruments.wrong_keys),
+        )
         app, proxies = SignedOut(build(parts, health), sessions), _proxies(settings.trusted_proxies)
         server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", **proxies)
         async with server, background() as start:

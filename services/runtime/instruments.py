@@ -146,6 +146,9 @@ class WebUiInstruments(CommonInstruments):
         self.latency = Histogram(
             "mutt_webui_api_latency_seconds", "API latency", ["endpoint"], buckets=SECONDS, registry=registry
         )
+        self.wrong_keys = Counter(
+            "mutt_webui_wrong_keys_total", "Requests and sign-ins with a key that is not known", registry=registry
+        )
         self.redis_scan = Histogram(
             "mutt_webui_redis_scan_latency_seconds", "Redis SCAN latency", buckets=SECONDS, registry=registry
         )

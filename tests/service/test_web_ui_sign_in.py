@@ -76,13 +76,24 @@ def test_a_wrong_key_and_a_foreign_form_are_refused_with_words(service: ServiceP
     assert "mutt_session" not in browser.cookies
 
 
-def test_failed_tries_are_limited(service: ServiceProcess) -> None:
+def test_a_stream_of_wrong_keys_is_told_limited_and_counted_and_keeps_no_right_key_out(
+    service: ServiceProcess,
+) -> None:
     browser = Browser(service)
     browser.open("/sign-in")
-    for _ in range(BURST):
-        browser.submit("/sign-in", {"key": "wrong"}, 401)
-    reply = browser.submit("/sign-in", {"key": WEBUI_API_KEY}, 429)
+    for path in ("/help", "/api/v2/rules") * (BURST // 2):
+        browser.get(service.url + path, headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=60)
+    reply = browser.submit("/sign-in", {"key": "wrong"}, 429)
     assert 0 < int(reply.headers["Retry-After"]) <= 30
+    for path in ("/help", "/api/v2/rules"):
+        reply = requests.get(service.url + path, headers={"X-API-KEY": "wrong"}, timeout=60)
+        assert (reply.status_code, 0 < int(reply.headers["Retry-After"]) <= 30) == (429, True)
+    metrics = requests.get(service.url + "/metrics", timeout=60).text
+    assert f"mutt_webui_wrong_keys_total {BURST + 3:.1f}" in metrics
+    assert service.log().count("a wrong API key") == 1
+    assert "127.0.0.1" in next(line for line in service.log().splitlines() if "a wrong API key" in line)
+    browser.submit("/sign-in", {"key": WEBUI_API_KEY})
+    assert "Sign out" in browser.open("/help")
     assert requests.get(service.url + "/api/v2/rules", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=60).ok
 
 

@@ -18,14 +18,6 @@ def test_one_address_never_keeps_another_out() -> None:
     assert tries.wait("::ffff:10.0.0.1", 0.0) > 0
 
 
-def test_a_success_forgets_the_failures_before_it() -> None:
-    tries = FailedTries()
-    for _ in range(BURST):
-        tries.failed("10.0.0.1", 0.0)
-    tries.succeeded("10.0.0.1")
-    assert tries.wait("10.0.0.1", 0.0) == 0
-
-
 def test_addresses_beyond_the_memory_push_out_the_oldest() -> None:
     tries = FailedTries()
     for number in range(ADDRESSES + 1):

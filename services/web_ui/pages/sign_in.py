@@ -1,14 +1,11 @@
 """Signing in and out, and a reader's own preferences."""
 
-import time
 from collections.abc import Mapping
-from math import ceil
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 
-from mutt.tries import FailedTries
 from services.logging_utils import get_logger
 from services.web_ui.pages.frame import (
     KEYS,
@@ -32,7 +29,6 @@ YEAR = 365 * 86_400
 
 router = APIRouter(include_in_schema=False)
 log = get_logger(__name__)
-_tries = FailedTries()
 
 
 @router.get("/sign-in")
@@ -53,20 +49,17 @@ async def sign_in(request: Request) -> Response:
         problem = "This form was open for too long, or cookies are off. Nothing typed is lost: sign in again."
         return _ask(request, context | {"problem": problem}, 403)
     address = request.client.host if request.client else ""
-    if (wait := _tries.wait(address, time.monotonic())) > 0:
-        problem = f"Too many failed tries from {address}. The next one is possible in {ceil(wait)} s."
-        return _ask(request, context | {"problem": problem}, 429, {"Retry-After": str(ceil(wait))})
     response: Response = RedirectResponse(str(context["next"]), 303)
     if context["action"]:
         response = Response()
     try:
         session = sessions.start(response, sent.get("key").strip())
     except LookupError:
-        _tries.failed(address, time.monotonic())
-        log.warning("a sign-in with an unknown key", address=address)
+        if wait := parts_of(request).wrong_keys.met(address):
+            problem = f"This key is not known, and too many such keys came from {address}. Try again in {wait} s."
+            return _ask(request, context | {"problem": problem}, 429, {"Retry-After": str(wait)})
         problem = "This key is not known. Keys are those of WEBUI_API_KEY and WEBUI_API_KEYS; a retired one is refused."
         return _ask(request, context | {"problem": problem}, 401)
-    _tries.succeeded(address)
     log.info("signed in", name=session.caller.name, role=session.caller.role.name.lower(), address=address)
     if not context["action"]:
         return response
