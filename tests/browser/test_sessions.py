@@ -10,6 +10,7 @@ from mutt import keys
 from tests.browser.conftest import OpenConsole
 from tests.browser.console import Console
 from tests.browser.test_journeys_letters import refused
+from tests.harness.entries import queue_entry
 from tests.harness.waiting import wait_for
 from tests.service.trail import Trail
 from tests.service.web_api import Api
@@ -156,3 +157,15 @@ def test_keys_lead_everywhere_and_addresses_hold_the_filters(open_console: OpenC
     page.wait_for_url("**/rules")
     page.keyboard.press("?")
     page.wait_for_url("**/help#keys")
+
+
+def test_a_journey_that_is_signed_out_does_not_go_on_saying_that_it_asks(
+    open_console: OpenConsole, trail: Trail
+) -> None:
+    event_id, entry = queue_entry("link down", "core1.example")
+    trail.send(entry)
+    console = open_console("viewer")
+    console.visit(f"/events/{event_id}")
+    expect(console.page.get_by_text("Under way, asked every")).to_be_visible()
+    console.expire_session()
+    expect(console.page.get_by_text("Signed out: reload to sign in")).to_be_visible()

@@ -114,3 +114,4 @@ def test_letters_are_shown_while_postgresql_is_away(
     page = requests.get(f"{service.url}/dead-letters", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=60)
     assert page.status_code == 200, page.text
     assert "still to be read" in page.text
+    assert "whether a change is the cause is not known" in page.text

@@ -95,6 +95,7 @@ async def show(
     listing = await letters.listing(view.filter, view.start, LISTED)
     group = next((each for each in survey.groups if each.fold.key == view.filter.error), None)
     found = await letters.find(view.letter, view.digest or None, view.near) if view.letter else None
+    cause, is_cause_unknown = await _cause(parts, group or (survey.groups[0] if len(survey.groups) == 1 else None))
     context = {
         "tabs": [(queue, words, depths[queue]) for queue, (words, _) in TABS.items()],
         "about": TABS[view.queue][1],
@@ -104,7 +105,8 @@ async def show(
         "listing": listing,
         "group": group,
         "matching": group.count if group else sum(each.count for each in survey.groups),
-        "cause": await _cause(parts, group or (survey.groups[0] if len(survey.groups) == 1 else None)),
+        "cause": cause,
+        "is_cause_unknown": is_cause_unknown,
         "circuit": await _circuit(parts),
         "found": found,
         "gone": bool(view.letter) and found is None,
@@ -190,15 +192,15 @@ def _mutt(letter: Letter) -> str:
         return "none: it is no entry of MUTT's"
 
 
-async def _cause(parts: Context, group: Group | None) -> Any:
-    """Return the change that may be the cause; None also where PostgreSQL is away: letters are shown without it."""
+async def _cause(parts: Context, group: Group | None) -> tuple[Any, bool]:
+    """Return the change that may be the cause, and whether there may be one that PostgreSQL does not tell now."""
     if group is None:
-        return None
+        return None, False
     try:
         async with parts.database() as queries:
-            return await cause_of(queries, group, match_short=parts.settings.judging.host_match_short)
+            return await cause_of(queries, group, match_short=parts.settings.judging.host_match_short), False
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
-        return None
+        return None, True
 
 
 async def _circuit(parts: Context) -> tuple[str, str]:

@@ -33,9 +33,15 @@ const live = document.querySelector("[data-under-way]");
 if (live) {
   live.textContent = "Under way, asked every 2 s";
   let seconds = 2;
+  let answered = true;
   const again = async () => {
     if (!document.hidden && !String(getSelection())) {
-      const reply = await fetch(location.pathname, { redirect: "error" }).catch(() => null);
+      const reply = await fetch(location.pathname, { redirect: "manual" }).catch(() => null);
+      if (reply?.type === "opaqueredirect") {
+        live.textContent = "Signed out: reload to sign in and see more";
+        return undefined;
+      }
+      answered = Boolean(reply?.ok);
       if (reply?.ok) {
         const page = new DOMParser().parseFromString(await reply.text(), "text/html");
         const fresh = page.querySelector(".spine"), title = page.querySelector("#outcome");
@@ -45,7 +51,9 @@ if (live) {
       }
     }
     seconds = Math.min(seconds * 1.1, 30);
-    live.textContent = `Under way, asked every ${Math.round(seconds)} s`;
+    live.textContent = answered
+      ? `Under way, asked every ${Math.round(seconds)} s`
+      : `Under way when last seen; the console does not answer, asked every ${Math.round(seconds)} s`;
     setTimeout(again, seconds * 1000);
     return undefined;
   };
