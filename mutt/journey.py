@@ -114,7 +114,8 @@ def _matched(facts: Facts) -> Step:
     else:
         title = "Made by MUTT itself, without a rule"
     host = "a development host" if facts.environment == "dev" else "not a development host"
-    text = f"{_word(facts.handling)}, since the host is {host}. Team {facts.team}."
+    since = f"{_word(facts.handling)}, since the host is {host}" if facts.rule_id is not None else _word(facts.handling)
+    text = f"{since}. Team {facts.team}."
     return Step("matched", OK, title, text, None, latest)
 
 
@@ -122,7 +123,7 @@ def _audited(facts: Facts) -> Step | None:
     if facts.audited_at is not None:
         text = f"Row in {facts.table}." if facts.table else "Row in event_audit_log."
         if facts.attempts and facts.attempts[0].at < facts.audited_at:
-            text += " PostgreSQL was away: the alert went first."
+            text += " The alert went first: its row was written only later."
         return Step("audited", OK, "Audited", text, facts.audited_at)
     if any(find.place in AUDIT_ONLY for find in facts.finds):
         return Step("audited", WAITING, "Not audited yet", "Its row waits in Redis for PostgreSQL.")

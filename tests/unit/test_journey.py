@@ -139,6 +139,12 @@ def test_a_refusal_in_quarantine_names_its_reason() -> None:
     assert journeyed.title == "Refused at the door: hostname is empty"
 
 
+def test_an_event_that_no_rule_matched_owes_its_handling_to_no_host() -> None:
+    found = told(handling="Unhandled", rule_id=None)
+    [matched] = [step for step in found.steps if step.kind == "matched"]
+    assert matched.text.startswith("Unhandled. Team ")
+
+
 def test_what_a_person_did_stands_among_the_attempts() -> None:
     attempts = [Attempt(after(1), 1, 422, "rejected: HTTP 422"), Attempt(after(9), 1, 200, "success")]
     found = told(attempts=attempts, touches=[Touch(after(5), "ann", "REPLAY", "fixed")])
@@ -152,7 +158,7 @@ def test_what_a_person_did_stands_among_the_attempts() -> None:
 def test_an_alert_that_went_before_its_audit_says_why() -> None:
     found = told(audited_at=after(30), attempts=[Attempt(after(1), 1, 200, "success")])
     audited = next(step for step in found.steps if step.kind == "audited")
-    assert "PostgreSQL was away: the alert went first." in audited.text
+    assert "The alert went first: its row was written only later." in audited.text
 
 
 def test_clocks_that_differ_leave_no_stretch_that_goes_back() -> None:
