@@ -10,6 +10,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as SilentError
 
 from mutt import keys
 from mutt.settings import WebUiSettings
@@ -72,6 +73,14 @@ class Context:
         async with self.database() as queries:
             yield queries
         await self.announce(topic)
+
+    async def need_redis(self) -> None:
+        """Wait for a sign of life of Redis; raises RedisError after WAIT, where a command would wait far longer."""
+        try:
+            async with asyncio.timeout(WAIT):
+                await self.redis.ping()
+        except TimeoutError:
+            raise SilentError(f"no answer within {WAIT:g} s") from None
 
     async def announce(self, name: str) -> None:
         """Tell every service that something changed; without Redis they find out at their next timed reload."""

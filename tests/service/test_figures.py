@@ -157,9 +157,11 @@ def test_the_first_run_names_the_last_try_that_was_refused(start_service: StartS
     assert post(ingestor, event(), key="wrong").status_code == 401
     with Redis.from_url(redis_url) as client:
         wait_for(lambda: client.exists(keys.INGEST_REFUSED, keys.figures("ingestor", "one")) == 2, "what was refused")
+        webui = start_service("webui")
         for service in ("alerter", "moog"):
             client.set(f"mutt:heartbeat:{service}:{service}-0", "token", px=29_000)
-        page = Browser(start_service("webui")).sign_in().open("/")
+        client.set(keys.REMEDIATION_LEASE, "remediation-0:1", px=29_000)
+        page = Browser(webui).sign_in().open("/")
     assert "Ready, and nothing has arrived yet" in page
     assert "Last try refused: 401," in page
     assert "from <bdi" in page

@@ -35,6 +35,7 @@ class _ChangedFirstError(Exception):
 async def configuration(request: Request, _user: PageViewer) -> Response:
     """List every key."""
     parts = parts_of(request)
+    await parts.need_redis()
     stored = StoredConfig(parts)
     await stored.record_external(request.state.correlation_id)
     async with parts.database() as queries:
@@ -103,6 +104,7 @@ async def _page(
     status: int = 200,
 ) -> Response:
     parts = parts_of(request)
+    await parts.need_redis()
     stored = StoredConfig(parts)
     await stored.record_external(request.state.correlation_id)
     async with parts.database() as queries:

@@ -73,6 +73,7 @@ class View(NamedTuple):
 async def dead_letters_page(request: Request, _user: PageViewer) -> Response:
     """Show one list: its groups, its letters, and the one that is open."""
     parts = parts_of(request)
+    await parts.need_redis()
     depths = {queue: await of(parts, queue).depth() for queue in TABS}
     view = view_of(request.query_params, depths)
     return await show(request, view, depths)

@@ -27,6 +27,7 @@ async def unhandled_page(request: Request, _user: PageViewer) -> Response:
     """Show the patterns nearest to the threshold first."""
     query = request.query_params
     context_parts = parts_of(request)
+    await context_parts.need_redis()
     patterns, overflow = await listed(context_parts)
     view = query.get("view", "")
     view = view if view in VIEWS else ""
