@@ -1,17 +1,20 @@
 """The dashboard in its states, on real servers: nothing yet, well, trouble, and Redis silent."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import psycopg
 import pytest
 import redis
 
 from mutt import keys
-from scripts.devtools.embedded import RedisServer
+from scripts.devtools.embedded import PostgresServer, RedisServer
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
 from tests.service.browser import Browser
+from tests.service.web_api import Api
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
 
@@ -41,6 +44,12 @@ def beat(client: redis.Redis, *services: str) -> None:
     for service in services:
         client.set(f"mutt:heartbeat:{service}:{service}-0", "token", px=29_000)
     client.set(keys.REMEDIATION_LEASE, "remediation-0:1", px=29_000)
+
+
+def live_and_well(browser: Browser, client: redis.Redis) -> str:
+    """Return it while every service beats, so that none of them is what the verdict is about."""
+    beat(client, "ingestor", "alerter", "moog")
+    return live(browser)
 
 
 def test_nothing_has_arrived_yet_and_it_says_what_to_do(start_service: StartService, redis_url: str) -> None:
@@ -212,6 +221,88 @@ def test_a_slow_table_holds_up_no_page_and_is_not_called_a_silent_database(
             beat(client, "ingestor", "alerter", "moog")
             wait_for(lambda: "All well" in live(browser), "the verdict")
         wait_for(lambda: "as of" not in charts(browser), "a new count")
+
+
+def test_connections_that_are_all_in_use_are_not_called_a_silent_database(
+    start_service: StartService, database_url: str, redis_url: str
+) -> None:
+    service = start_service("webui", DB_POOL_MIN_CONN="1", DB_POOL_MAX_CONN="1")
+    browser, api, enough = Browser(service), Api(service), Event()
+
+    def use() -> None:
+        while not enough.is_set():
+            api.get("/dev-hosts")
+
+    with (
+        redis.Redis.from_url(redis_url) as client,
+        psycopg.connect(database_url) as lock,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        count_events(client, 600)
+        lock.execute("LOCK TABLE development_hosts IN ACCESS EXCLUSIVE MODE")
+        uses = [pool.submit(use) for _ in range(3)]
+        try:
+            wait_for(
+                lambda: lock.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone(), "the connection's use"
+            )
+            browser.sign_in()
+            said = "No connection of this console to PostgreSQL is free"
+            wait_for(lambda: said in live_and_well(browser, client), "the cause", timeout=90)
+            assert "PostgreSQL does not answer" not in live_and_well(browser, client)
+        finally:
+            enough.set()
+            lock.rollback()
+        for each in uses:
+            each.result()
+        wait_for(lambda: "All well" in live_and_well(browser, client), "a connection that is free")
+
+
+def test_while_postgresql_is_away_its_figures_stand_with_their_time(
+    own_postgres: PostgresServer, own_database_url: str, start_service: StartService, redis_url: str
+) -> None:
+    browser = Browser(start_service("webui")).sign_in()
+    with redis.Redis.from_url(redis_url) as client:
+        count_events(client, 600)
+        wait_for(lambda: "no rules yet" in live_and_well(browser, client), "the first look")
+        own_postgres.pause()
+        said = "PostgreSQL does not answer"
+        wait_for(lambda: said in live_and_well(browser, client), "the verdict", timeout=90)
+        assert "no rules yet at " in live(browser)
+        assert "as of" in charts(browser)
+        assert 'data-count="/rules">?' in browser.open("/help")
+        own_postgres.resume()
+        wait_for(lambda: "All well" in live_and_well(browser, client), "PostgreSQL to be read again", timeout=90)
+
+
+@pytest.mark.parametrize("path", ["/dead-letters", "/unhandled", "/configuration", "/configuration/moog_rate_limit"])
+def test_a_page_of_redis_gives_up_on_a_hung_one_before_the_client_would(
+    path: str, own_redis: RedisServer, start_service: StartService
+) -> None:
+    browser = Browser(start_service("webui", REDIS_TIMEOUT="60")).sign_in()
+    assert browser.get(browser.service.url + path, timeout=60).status_code == 200
+    own_redis.pause()
+    try:
+        reply = browser.get(browser.service.url + path, timeout=40)
+    finally:
+        own_redis.resume()
+    assert reply.status_code == 503
+    assert "Redis does not answer" in reply.text
+
+
+def test_service_levels_are_unknown_where_nobody_answers_for_them(
+    own_redis: RedisServer, start_service: StartService
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        count_events(client, 600)
+        client.set(keys.slo("ingestor", "ok", datetime.now(UTC)), 3)
+    browser = Browser(start_service("webui", PROMETHEUS_URL="http://127.0.0.1:9")).sign_in()
+    assert "100 % of budget left" in browser.open("/slo")
+    own_redis.kill()
+    page = browser.open("/slo")
+    assert "Neither Prometheus nor Redis answers" in page
+    assert "How the service levels stand is unknown" in page
+    assert "of budget left" not in page
+    own_redis.start()
 
 
 def test_a_console_that_never_reached_redis_claims_nothing_of_the_senders(
