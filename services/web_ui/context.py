@@ -115,7 +115,7 @@ class Needs:
         found = parts.keyring.find(key) if key else _of_session(request, parts)
         if found is None:
             if key:
-                refuse_stream(request, parts)
+                note_wrong_key(request, parts)
             problem = "the API key is not known" if key else "an API key is needed"
             raise ApiError(
                 401, f"{problem}; send it in the header X-API-KEY", headers={"WWW-Authenticate": "X-API-KEY"}
@@ -125,12 +125,9 @@ class Needs:
         return found
 
 
-def refuse_stream(request: Request, parts: Context) -> None:
-    """Note that a request brought a wrong key; raises ApiError 429 in a stream of them from its address."""
-    address = request.client.host if request.client else ""
-    if wait := parts.wrong_keys.met(address):
-        message = f"too many wrong keys came from {address}; a known one is taken at once"
-        raise ApiError(429, message, headers={"Retry-After": str(wait)})
+def note_wrong_key(request: Request, parts: Context) -> int:
+    """Note that a request brought a wrong key; returns the seconds in which a person there should not try again."""
+    return parts.wrong_keys.met(request.client.host if request.client else "")
 
 
 def too_little(caller: Caller, needed: Role) -> str:

@@ -1,4 +1,4 @@
-"""Wrong keys of the API, the pages and the sign-in: counted, told in the log, and answered 429 in a stream of them.
+"""Wrong keys of the API, the pages and the sign-in: counted and told in the log; the sign-in answers many with 429.
 
 A key that is known is served whoever else sends wrong ones from its address, such as everybody behind one proxy. So
 this keeps no guesser out, which the length of the keys does; it lets people see that somebody guesses, or that a

@@ -76,7 +76,7 @@ def test_a_wrong_key_and_a_foreign_form_are_refused_with_words(service: ServiceP
     assert "mutt_session" not in browser.cookies
 
 
-def test_a_stream_of_wrong_keys_is_told_limited_and_counted_and_keeps_no_right_key_out(
+def test_a_stream_of_wrong_keys_is_told_and_counted_and_keeps_no_right_key_out(
     service: ServiceProcess,
 ) -> None:
     browser = Browser(service)
@@ -85,9 +85,10 @@ def test_a_stream_of_wrong_keys_is_told_limited_and_counted_and_keeps_no_right_k
         browser.get(service.url + path, headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=60)
     reply = browser.submit("/sign-in", {"key": "wrong"}, 429)
     assert 0 < int(reply.headers["Retry-After"]) <= 30
-    for path in ("/help", "/api/v2/rules"):
-        reply = requests.get(service.url + path, headers={"X-API-KEY": "wrong"}, timeout=60)
-        assert (reply.status_code, 0 < int(reply.headers["Retry-After"]) <= 30) == (429, True)
+    # A program is told what is wrong, however often it asks: 429 would hide that its key is not known.
+    for path, status in (("/help", 303), ("/api/v2/rules", 401)):
+        reply = requests.get(service.url + path, headers={"X-API-KEY": "wrong"}, allow_redirects=False, timeout=60)
+        assert reply.status_code == status
     metrics = requests.get(service.url + "/metrics", timeout=60).text
     assert f"mutt_webui_wrong_keys_total {BURST + 3:.1f}" in metrics
     assert service.log().count("a wrong API key") == 1

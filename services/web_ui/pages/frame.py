@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from services.web_ui.context import Context, refuse_stream
+from services.web_ui.context import Context, note_wrong_key
 from services.web_ui.keyring import Caller, Role
 from services.web_ui.pages import navigation
 from services.web_ui.pages.templates import ENVIRONMENT
@@ -98,7 +98,7 @@ def require_page(role: Role) -> Callable[[Request], Awaitable[User]]:
         found = user_of(request)
         if found is None:
             if request.headers.get("x-api-key") and request.method in SAFE_METHODS:
-                refuse_stream(request, parts_of(request))
+                note_wrong_key(request, parts_of(request))
             raise SignInNeededError
         if found.caller.role < role:
             needed = role.name.lower()

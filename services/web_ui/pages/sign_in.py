@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 
 from services.logging_utils import get_logger
+from services.web_ui.context import note_wrong_key
 from services.web_ui.pages.frame import (
     KEYS,
     THEME,
@@ -55,7 +56,7 @@ async def sign_in(request: Request) -> Response:
     try:
         session = sessions.start(response, sent.get("key").strip())
     except LookupError:
-        if wait := parts_of(request).wrong_keys.met(address):
+        if wait := note_wrong_key(request, parts_of(request)):
             problem = f"This key is not known, and too many such keys came from {address}. Try again in {wait} s."
             return _ask(request, context | {"problem": problem}, 429, {"Retry-After": str(wait)})
         problem = "This key is not known. Keys are those of WEBUI_API_KEY and WEBUI_API_KEYS; a retired one is refused."
