@@ -11,11 +11,13 @@ REGEX_MEMORY = 512 * 1024
 SET_MEMORY = 32 * 1024 * 1024
 SET_SIZE = 1024
 
+_NO_BACK_REFERENCE = "back-references are not supported: write what is to be repeated a second time"
 _HINTS = (
     ("invalid perl operator: (?#", "leave the comment out: the rule's description has room for it"),
     ("invalid perl operator: (?(", "there are no conditions: write both cases with |"),
     ("invalid perl operator: (?", "look-around, back-references and inline comments are not supported"),
     ("invalid escape sequence: \\Z", r"write \z for the end of the text"),
+    *((f"invalid escape sequence: \\{digit}", _NO_BACK_REFERENCE) for digit in range(1, 10)),
     ("invalid escape sequence: \\", r"use what RE2 knows: \d \w \s \b \A \z; for the character itself leave the \ out"),
     ("trailing \\", r"write \\ for the character itself"),
     ("invalid character class range: \\p", r"no group of characters is named so; \pL are letters, \pN are numbers"),

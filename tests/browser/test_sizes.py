@@ -1,5 +1,6 @@
 """What the dashboard costs on the wire, as the browser counts it, with a system of some size behind it."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,21 +19,45 @@ from tests.service.web_api import Api
 
 FIRST_LOAD, POLL = 100 * 1024, 5 * 1024  # bytes, heads of the replies included
 INSTANCES, RULES, HOSTS = 40, 200, 300
+# Ages are told in seconds, so only polls within one second find the same.
+ASK_TWICE = """async () => {
+    const first = await fetch("/dashboard/live", { cache: "no-store" });
+    await first.text();
+    const tag = first.headers.get("etag");
+    const second = await fetch("/dashboard/live", { cache: "no-store", headers: { "If-None-Match": tag } });
+    await second.text();
+}"""
 BOUNDS = tuple(0.001 * 2**each for each in range(15))
 
 
 def beat(client: Redis) -> None:
-    """Let many instances live, each with its own figures, and let every counter hold something."""
-    now = datetime.now(UTC)
+    """Let many instances live, for less than half a minute."""
+    for service, prefix, number in each_instance():
+        client.set(f"mutt:heartbeat:{prefix}:{name_of(service, number)}", "token", px=29_000 - 137 * number)
+
+
+def each_instance() -> Iterator[tuple[str, str, int]]:
+    """Return service, the word for it in keys, and number."""
     for service, prefix in (("ingestor", "ingestor"), ("alerter", "alerter"), ("moog-forwarder", "moog")):
         for number in range(INSTANCES):
-            name = f"{service}-{number:02}.dc{number % 3}.example"
-            client.set(f"mutt:heartbeat:{prefix}:{name}", "token", px=29_000 - 137 * number)
-            report = Report(
-                60, 60 * number, BOUNDS, tuple(range(number, number + 16)), f"http://10.0.0.{number}:8082/health"
-            )
-            client.set(keys.figures(service, name), msgspec.json.encode(report))
-            client.lpush(f"mutt:processing:{prefix}:{name}", queue_entry(f"held {number}")[1])
+            yield service, prefix, number
+
+
+def name_of(service: str, number: int) -> str:
+    """Return an instance's name."""
+    return f"{service}-{number:02}.dc{number % 3}.example"
+
+
+def count(client: Redis) -> None:
+    """Let each instance have figures of its own, and every counter hold something."""
+    now = datetime.now(UTC)
+    for service, prefix, number in each_instance():
+        name = name_of(service, number)
+        report = Report(
+            60, 60 * number, BOUNDS, tuple(range(number, number + 16)), f"http://10.0.0.{number}:8082/health"
+        )
+        client.set(keys.figures(service, name), msgspec.json.encode(report))
+        client.lpush(f"mutt:processing:{prefix}:{name}", queue_entry(f"held {number}")[1])
     for back in range(121):
         client.set(keys.metrics_minute(now - timedelta(minutes=back)), 50_000 + 977 * back % 9001)
     for back in range(48):
@@ -67,6 +92,7 @@ def test_the_dashboard_loads_within_100_kb_and_asks_within_5_kb(
     trail = Trail(database_url, redis_url)
     console = open_console("viewer")
     fill(trail, Api(console.service, "admin-key"), start_service)
+    count(trail.redis)
     beat(trail.redis)
     page = console.page
     wire = Wire(page)
@@ -77,13 +103,18 @@ def test_the_dashboard_loads_within_100_kb_and_asks_within_5_kb(
     assert any(url.endswith("/js/dashboard.js") for url, _, _ in loaded)
     assert all(url.startswith(console.service.url) for url, _, _ in loaded)
     assert sum(size for _, _, size in loaded) <= FIRST_LOAD, loaded
-    assert f"{3 * INSTANCES} live" in console.text()
+
+    def all_live() -> bool:
+        beat(trail.redis)
+        return f"{3 * INSTANCES} live" in console.text()
+
+    wait_for(all_live, "each instance on the page")
 
     def fresh() -> list[tuple[str, int, int]]:
         return [each for each in wire.finished("/dashboard/live") if each[1] == 200]
 
     def unchanged() -> list[tuple[str, int, int]]:
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate(ASK_TWICE)
         return [each for each in wire.finished("/dashboard/live") if each[1] == 304]
 
     polls = wait_for(fresh, "a poll")
