@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mutt.events import DecidedEvent
 from mutt.moogsoft import order_key
 
+GRACE = 2.0  # seconds after its retry is due in which an alert that waited has to come back, to whichever forwarder
 BODY_MOST = 4 * 1024 * 1024  # bytes of entries in one request
 
 
@@ -97,10 +98,16 @@ class Flight:
         return taken
 
     def release(self, item: Item) -> None:
-        """Let the next of the same key go: this one's request has ended."""
+        """Let the next of the same key go: this one's request has ended, and where it comes next is settled."""
         if item.key is not None:
             self._busy.discard(item.key)
         self.arrived.set()
+
+    def pass_by(self, item: Item) -> None:
+        """Forget that others wait for this alert: it will not come again."""
+        waiting = self._deferred.get(item.key or "")
+        if waiting is not None and waiting.event_id == item.event.envelope.event_id:
+            del self._deferred[item.key or ""]
 
     def leave(self, item: Item) -> None:
         """Forget an alert: it is settled."""
@@ -108,13 +115,16 @@ class Flight:
         self.left.set()
 
     def defer(self, item: Item, until: float) -> None:
-        """Note that this alert waits for its retry, so that no later one of its key overtakes it meanwhile."""
+        """Note that this alert waits for its retry, due before `until`, and lets none of its key overtake it."""
         if item.key is not None:
             self._deferred[item.key] = Deferred(until, item.event.envelope.event_id)
 
     def take_overtaking(self, now: float) -> list[tuple[Item, float]]:
-        """Take out what would overtake an earlier alert of its key that waits for its retry, with the seconds left."""
-        self._deferred = {key: waiting for key, waiting in self._deferred.items() if waiting.until > now}
+        """Take out what would overtake an earlier alert of its key that waits for its retry, with the seconds left.
+
+        What waited is claimed a little after it is due; until it has ended, or is not seen for GRACE, it comes first.
+        """
+        self._deferred = {key: waiting for key, waiting in self._deferred.items() if waiting.until + GRACE > now}
         if not self._deferred:
             return []
 
@@ -122,7 +132,7 @@ class Flight:
             waiting = self._deferred.get(item.key or "")
             return waiting is not None and waiting.event_id != item.event.envelope.event_id
 
-        return [(item, self._deferred[item.key or ""].until - now) for item in self.take_if(overtakes)]
+        return [(item, max(0.0, self._deferred[item.key or ""].until - now)) for item in self.take_if(overtakes)]
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for `arrived` or `left`, but not for long: a missed wake-up costs no more than that."""

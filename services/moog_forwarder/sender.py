@@ -16,7 +16,7 @@ from services.audit_logger import Delivery
 from services.logging_utils import get_logger
 from services.moog_forwarder.deliveries import DeliveryLog
 from services.moog_forwarder.flight import Item
-from services.moog_forwarder.settler import Desk, Ended, Leaving
+from services.moog_forwarder.settler import AGAIN, Desk, Ended, Leaving
 from services.moog_forwarder.slo import SloCounter
 from services.moog_forwarder.webhook import Answer, Webhook
 from services.rate_limiter import Grant, RateLimiter
@@ -154,14 +154,18 @@ class Sender:
                 self._end(half, None, [Resolution(Move.FRONT, item.entry) for item in half])
 
     def _end(self, group: Sequence[Item], report: tuple[int, Result] | None, resolutions: Sequence[Resolution]) -> None:
-        """Put a request's end to the settler and let the next alert of each key go."""
+        """Put a request's end to the settler and let the next alert of each key go.
+
+        Behind one that is tried again the next has to wait until the settler knows when that is.
+        """
         sent = report is not None
         pairs = list(zip(group, resolutions, strict=True))
         self._settler.put(Ended([_leaving(item, resolution, sent=sent) for item, resolution in pairs], report))
         for item, resolution in pairs:
-            if resolution.move in (Move.RETRY, Move.WAIT):
-                self._flight.defer(item, time.monotonic() + resolution.delay)
-            self._flight.release(item)
+            if resolution.move in (Move.DONE, Move.DEAD):
+                self._flight.pass_by(item)
+            if resolution.move not in AGAIN:
+                self._flight.release(item)
 
     async def _send(self, group: Sequence[Item]) -> Answer:
         body = body_of(

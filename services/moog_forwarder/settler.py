@@ -1,6 +1,7 @@
 """The end of each attempt: the circuit learns it, then one script moves the alerts to where they belong."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
 from services.runtime.instruments import MoogForwarderInstruments
 
 SETTLED_AT_ONCE = 500  # alerts
+AGAIN = (Move.RETRY, Move.WAIT)
 
 ForwarderProcess = Process[MoogForwarderSettings, MoogForwarderInstruments]
 
@@ -139,6 +141,10 @@ class Settler:
         settled = await self._worker.settle(self._worker.lease, plan.entries, plan.actions)
         for one, place, copies in plan.places:
             if one.item is not None:
+                if one.sent and one.resolution.move in AGAIN:
+                    # Counted from now on, since Redis counted from a moment ago: it is due before that.
+                    self._flight.defer(one.item, time.monotonic() + one.resolution.delay)
+                    self._flight.release(one.item)
                 self._flight.leave(one.item)
                 # Claimed once more while this was under way: left to be adopted.
                 self._worker.forget([one.entry] * (one.item.copies - copies))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mutt.events import decode_decided
 from mutt.ids import uuid7
-from services.moog_forwarder.flight import BODY_MOST, Flight, Item
+from services.moog_forwarder.flight import BODY_MOST, GRACE, Flight, Item
 from tests.unit.moog_events import entry_of
 
 NUMBERS = iter(range(1, 1 << 40))
@@ -98,6 +98,28 @@ def test_nothing_of_its_key_overtakes_an_alert_that_waits_for_its_retry() -> Non
     assert again in [item for group in flight.take(5, 1) for item in group]
 
 
+def test_a_clear_waits_until_the_problem_that_was_due_has_come_back_and_ended() -> None:
+    flight = Flight()
+    problem = admit(flight, link(1, "down"))
+    flight.take(1, 1)
+    flight.defer(problem, until=10.0)
+    flight.release(problem)
+    flight.leave(problem)
+    clear = admit(flight, link(1, "up"))
+    assert flight.take_overtaking(now=10.5) == [(clear, 0.0)]
+    flight.leave(clear)
+    again = flight.admit(problem.entry, problem.event, 0)
+    clear = flight.admit(clear.entry, clear.event, 0)
+    assert flight.take_overtaking(now=10.5) == [(clear, 0.0)]
+    assert flight.take(5, 1) == [[again]]
+    flight.pass_by(again)
+    flight.release(again)
+    flight.leave(clear)
+    clear = flight.admit(clear.entry, clear.event, 0)
+    assert flight.take_overtaking(now=10.5) == []
+    assert flight.take(5, 1) == [[clear]]
+
+
 def test_a_wait_that_is_over_holds_nobody() -> None:
     flight = Flight()
     problem = admit(flight, link(1, "down"))
@@ -105,7 +127,7 @@ def test_a_wait_that_is_over_holds_nobody() -> None:
     flight.defer(problem, until=10.0)
     flight.release(problem)
     admit(flight, link(1, "up"))
-    assert flight.take_overtaking(now=10.0) == []
+    assert flight.take_overtaking(now=10.0 + GRACE) == []
 
 
 def test_what_is_exclusive_is_known_as_long_as_it_is_held() -> None:
