@@ -19,7 +19,7 @@ from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 # path -> whether it is deprecated
 ROUTES = {CURRENT_PATH: False, ROOT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
 SWEEP_SECONDS = 0.5
-HEAD_BYTES = 64 * 1024  # of a head that does not end
+HEAD_BYTES = 64 * 1024  # of a head, or of what follows a chunked body, that does not end
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -40,7 +40,7 @@ class IngestProtocol(HttpToolsProtocol):
         super().__init__(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
         self._door = door
         self._began = self._active = time.perf_counter()
-        self._reading = self._in_head = False
+        self._reading = self._has_body = False
         self._head_size = 0
         self._known: KnownHead | None = None
         self._dates: list[tuple[bytes, bytes]] | None = None
@@ -64,9 +64,10 @@ class IngestProtocol(HttpToolsProtocol):
                 self.cycle = exchange = Exchange(self._door, self, known.head, time.perf_counter())
                 exchange.whole(body)
                 return
-        head_of = self._began if self._in_head else None
+        head_of = self._began if self._reading else None
+        self._has_body = False
         super().data_received(data if self._reading else without_upgrade(data))
-        if self._in_head and head_of == self._began:
+        if self._reading and head_of == self._began and not self._has_body:
             self._bound_head(len(data))
         if idle and isinstance(self.cycle, Exchange) and not self._reading:
             self._known = self.cycle.known_by(data)
@@ -76,7 +77,7 @@ class IngestProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self._began = time.perf_counter()
-        self._reading = self._in_head = True
+        self._reading = True
         self._head_size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -85,7 +86,6 @@ class IngestProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Route: an ingest request is judged by its headers at once."""
-        self._in_head = False
         deprecated = ROUTES.get(self.url)
         if deprecated is None:
             deprecated = ROUTES.get(httptools.parse_url(self.url).path)
@@ -105,6 +105,8 @@ class IngestProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of the body on."""
+        self._has_body = True
+        self._head_size = 0
         if isinstance(self.cycle, Exchange):
             self.cycle.feed(body)
         else:
@@ -182,7 +184,8 @@ class IngestProtocol(HttpToolsProtocol):
     def _bound_head(self, more: int) -> None:
         self._head_size += more
         if self._head_size > HEAD_BYTES:
-            self.send(HEAD_TOO_LARGE)
+            if not (isinstance(self.cycle, Exchange) and self.cycle.response_complete):
+                self.send(HEAD_TOO_LARGE)
             self.transport.close()
 
     def _to_app(self) -> None:

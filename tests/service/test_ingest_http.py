@@ -272,6 +272,20 @@ def test_a_head_that_does_not_end_is_refused(start_service: StartService) -> Non
                 raise AssertionError("300 MB of headers were read")
 
 
+def test_what_follows_a_chunked_body_without_end_is_refused_with_and_without_a_key(start_service: StartService) -> None:
+    ingestor = start_service("ingestor")
+
+    for key in (b"", b"X-API-KEY: " + INGEST_API_KEY.encode() + b"\r\n"):
+        for begin, endless in ((b"0\r\n", b"x-more: " + b"y" * 1000 + b"\r\n"), (b"0\r\nx-first: ", b"z" * 1000)):
+            with Wire(ingestor) as wire:
+                wire.send(b"POST /api/v2/ingest HTTP/1.1\r\n" + key + b"Transfer-Encoding: chunked\r\n\r\n" + begin)
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(300_000):
+                        wire.send(endless)
+                    raise AssertionError("300 MB of trailers were read")
+    assert post(ingestor, event()).status_code == 200
+
+
 def test_a_large_batch_is_taken_whole(start_service: StartService, redis_url: str) -> None:
     ingestor = start_service("ingestor")
     batch = b"[" + b",".join(line(n=number) for number in range(20_000)) + b"]"
