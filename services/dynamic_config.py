@@ -73,17 +73,15 @@ class DynamicConfig:
                 self.problems.pop(name, None)
                 self._set(name, value)
 
-    async def run(self) -> None:
-        """Keep the cache fresh and listen for announcements until cancelled."""
-        await asyncio.gather(self._refresh_for_ever(), self._listen_for_ever())
-
-    async def _refresh_for_ever(self) -> None:
+    async def keep_fresh(self) -> None:
+        """Read all values every CACHE_SECONDS until cancelled; `listen` runs beside it, as a task of its own."""
         while True:
             with suppress(RedisError, OSError):
                 await self.refresh()
             await asyncio.sleep(CACHE_SECONDS)
 
-    async def _listen_for_ever(self) -> None:
+    async def listen(self) -> None:
+        """Follow announcements until cancelled."""
         while True:
             with suppress(RedisError, OSError):
                 async with self._redis.pubsub() as pubsub:

@@ -79,7 +79,8 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
             if not process.stopping.is_set():
                 commit.is_open = True
                 health.problems.pop("start")
-                start("config", config.run())
+                start("config", config.keep_fresh())
+                start("announcements", config.listen())
                 start("figures", figures.run())
                 log.info("ready", port=settings.port, queue=queue)
             await process.stopping.wait()

@@ -93,7 +93,8 @@ async def _forward(
     janitor = Janitor(worker.lane, redis, process.instruments)
     figures = _figures(process, worker)
 
-    start("config", config.run())
+    start("config", config.keep_fresh())
+    start("announcements", config.listen())
     start("depths", _sampler(process, worker).run())
     start("figures", figures.run())
     start("circuit", breaker.watch())

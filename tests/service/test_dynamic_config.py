@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.dynamic_config import DynamicConfig
+from services.runtime.loop import end
 from tests.harness.proxy import Proxy
 from tests.harness.waiting import eventually
 
@@ -13,10 +14,8 @@ from tests.harness.waiting import eventually
 @pytest.fixture
 async def running() -> AsyncIterator[Callable[[DynamicConfig], None]]:
     tasks: list[asyncio.Task[Any]] = []
-    yield lambda config: tasks.append(asyncio.create_task(config.run()))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    yield lambda config: tasks.extend(asyncio.create_task(each) for each in (config.keep_fresh(), config.listen()))
+    await end(*tasks)
 
 
 async def test_a_stored_value_wins_over_the_environments_and_that_over_the_default(redis_client: Redis) -> None:
