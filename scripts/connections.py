@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from psycopg.conninfo import make_conninfo
 
-from mutt.settings import DatabaseSettings, LogSettings, VaultSettings
+from mutt.server_settings import DatabaseSettings, VaultSettings
+from mutt.settings import LogSettings
 from mutt.variables import read
 from services.logging_utils import configure
 from services.postgres_connector import connection_options

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from mutt import keys
 from mutt.dynamic_keys import ALL
 from mutt.errors import MuttError, SettingsError
-from mutt.settings import RedisSettings
+from mutt.server_settings import RedisSettings
 from mutt.variables import read
 from scripts.connections import script_secrets
 from services import redis_connector

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import InvalidPassword
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from mutt.settings import DatabaseSettings
+from mutt.server_settings import DatabaseSettings
 from services.runtime.secrets import SecretSource
 
 CONNECT_TIMEOUT = 5  # seconds

@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from mutt.errors import MisconfiguredError
-from mutt.settings import RedisSettings
+from mutt.server_settings import RedisSettings
 from services.logging_utils import get_logger
 from services.runtime.secrets import SecretSource
 

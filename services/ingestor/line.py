@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from mutt.settings import RedisSettings
+from mutt.server_settings import RedisSettings
 from services.protocol.script import Script
 
 _pack_fast: Callable[[tuple[Any, ...]], bytes] | None

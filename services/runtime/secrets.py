@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import hvac
 
 from mutt.errors import MisconfiguredError, SettingsError, TransientError
-from mutt.settings import VaultSettings
+from mutt.server_settings import VaultSettings
 from services.logging_utils import get_logger
 
 log = get_logger(__name__)

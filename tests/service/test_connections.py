@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from mutt.errors import MisconfiguredError, SettingsError
-from mutt.settings import DatabaseSettings, RedisSettings
+from mutt.server_settings import DatabaseSettings, RedisSettings
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
 from services.runtime.health import PROBE_TIMEOUT, Health
