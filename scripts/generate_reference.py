@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 
 from mutt import dynamic_keys, settings
 from mutt.counting_settings import CountingSettings
+from mutt.server_settings import DatabaseSettings, RedisSettings, VaultSettings
 from mutt.variables import Variable
 from scripts.devtools.api_reference import reference
 from scripts.devtools.services import SERVICES as PROCESSES
@@ -33,8 +34,8 @@ TITLES = {
     "remediation": "Remediation",
 }
 SHARED = (
-    settings.LogSettings, settings.TracingSettings, settings.RedisSettings, settings.VaultSettings,
-    settings.QueueNames, settings.DatabaseSettings, settings.CircuitSettings, CountingSettings,
+    settings.LogSettings, settings.TracingSettings, RedisSettings, VaultSettings,
+    settings.QueueNames, DatabaseSettings, settings.CircuitSettings, CountingSettings,
 )  # fmt: skip
 CONFIGURATION = """\
 Settings come from environment variables, read once at start. An impossible value is refused then, with the variable,
