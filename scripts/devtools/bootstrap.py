@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import NoReturn
 
 TREE = Path(__file__).resolve().parent.parent.parent
-LOCK_FILE = "requirements/development.txt"
-STAMP = "installed-lock.sha256"
-NEEDED_SPACE = 700 << 20  # bytes: the environment takes 400 MB, pip's downloads pass through the same disk
+# What `up` needs, and what tests, benchmarks and the developers' Vault need besides: the second holds the first.
+DEVELOPMENT, TESTS = "development", "tests"
+# Bytes: the environment takes 300 MB, or 1 GB with the tests' servers, and pip's downloads pass through the same disk.
+NEEDED_SPACE = {DEVELOPMENT: 700 << 20, TESTS: 2000 << 20}
 
 # What a processor may refuse: compiled code. Each optional one names what works in its place.
 COMPILED = ("aiohttp", "ahocorasick", "httptools", "msgspec", "psycopg", "psutil", "re2", "uvloop")
@@ -38,7 +39,7 @@ HELP_BY_SYMPTOM = {
         "a folder cannot be written. Make the checkout writable for this user, or clone it to where it is"
     ),
     r"DO NOT MATCH THE HASHES": (
-        f"the package index served a file that {LOCK_FILE} does not list. Do not work around this: look at the "
+        "the package index served a file that requirements/*.txt do not list. Do not work around this: look at the "
         "index or mirror that pip is configured with (pip config list)"
     ),
     INDEX_UNREACHABLE: (
@@ -59,7 +60,7 @@ class BootstrapError(Exception):
 def main(arguments: Sequence[str]) -> NoReturn:
     """Make sure that the environment is there and current, and become `python -m scripts.devtools` in it."""
     try:
-        python = ensure_environment(TREE)
+        python = ensure_environment(TREE, needed_by(arguments))
     except BootstrapError as error:
         sys.exit(f"muttdev: {error}")
     except OSError as error:
@@ -69,32 +70,59 @@ def main(arguments: Sequence[str]) -> NoReturn:
     os.execv(python, [str(python), "-P", "-m", "scripts.devtools", *arguments])  # noqa: S606
 
 
-def ensure_environment(tree: Path, say: Callable[[str], None] | None = None) -> Path:
+def needed_by(arguments: Sequence[str]) -> str:
+    """Return which of the lock files the command on the line needs."""
+    return TESTS if arguments[:1] == ["test"] or "--vault" in arguments else DEVELOPMENT
+
+
+def lock_file(tree: Path, name: str) -> Path:
+    """Return where the lock file of that name is."""
+    return tree / "requirements" / f"{name}.txt"
+
+
+def stamp(tree: Path, name: str) -> Path:
+    """Return where the environment keeps the sum of the lock file that it was last filled from."""
+    return tree / ".venv" / f"installed-{name}.sha256"
+
+
+def ensure_environment(tree: Path, name: str = DEVELOPMENT, say: Callable[[str], None] | None = None) -> Path:
     """Return the Python of `tree`'s environment, made and filled first where needed. Raises BootstrapError."""
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     venv = tree / ".venv"
     python = venv / "bin" / "python"
-    lock = tree / LOCK_FILE
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not _is_current(python, venv / STAMP, wanted):
+    lock = lock_file(tree, name)
+    if not _is_current(tree, name):
         with _one_at_a_time(lock, say):
-            if not _is_current(python, venv / STAMP, wanted):
-                _check_space(tree)
+            if not _is_current(tree, name):
+                _check_space(tree, NEEDED_SPACE[name])
                 before = os.umask(0o022)  # PostgreSQL's programs have to be open to the user that root drops to
                 try:
                     _make_venv(venv, python, say)
                     _install(python, lock, say)
                     _check_compiled(python, say)
-                    (venv / STAMP).write_text(wanted, encoding="ascii")
+                    for filled in (DEVELOPMENT, TESTS) if name == TESTS else (DEVELOPMENT,):
+                        stamp(tree, filled).write_text(_sum(lock_file(tree, filled)), encoding="ascii")
                 finally:
                     os.umask(before)
     _put_on_path(venv, tree)
     return python
 
 
-def _is_current(python: Path, stamp: Path, wanted: str) -> bool:
+def _is_current(tree: Path, name: str) -> bool:
     # os.access follows the link: an environment whose Python has been removed is made anew.
-    return os.access(python, os.X_OK) and stamp.exists() and stamp.read_text(encoding="ascii") == wanted
+    if not os.access(tree / ".venv" / "bin" / "python", os.X_OK):
+        return False
+    filled = stamp(tree, name)
+    return filled.exists() and filled.read_text(encoding="ascii") == _sum(lock_file(tree, name))
+
+
+def is_stamped(tree: Path) -> bool:
+    """Tell whether the environment was filled from today's lock file of `up`."""
+    return _is_current(tree, DEVELOPMENT)
+
+
+def _sum(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -108,16 +136,16 @@ def _one_at_a_time(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _check_space(tree: Path) -> None:
+def _check_space(tree: Path, needed: int) -> None:
     if not os.access(tree, os.W_OK):
         raise BootstrapError(
             f"{tree} cannot be written (another user's, or a read-only disk), and the environment .venv has to "
             "go there: make the checkout writable, or clone it to where it is"
         )
     free = shutil.disk_usage(tree).free
-    if free < NEEDED_SPACE:
+    if free < needed:
         raise BootstrapError(
-            f"the disk of {tree} has {free >> 20} MB left and the packages need about {NEEDED_SPACE >> 20} MB: "
+            f"the disk of {tree} has {free >> 20} MB left and the packages need about {needed >> 20} MB: "
             "free some space, or clone to another disk"
         )
 

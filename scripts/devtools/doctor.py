@@ -66,10 +66,8 @@ def table(findings: list[Finding]) -> Table:
 def _machine(folder: Path) -> Iterator[Finding]:
     version = f"{platform.python_version()} in {sys.prefix}, {platform.machine()}, {platform.system()}"
     yield Finding("python", version)
-    stamp = TREE / ".venv" / bootstrap.STAMP
-    yield Finding(
-        "packages", "as locked" if stamp.exists() else "not as locked", "" if stamp.exists() else "run muttdev.py up"
-    )
+    is_stamped = bootstrap.is_stamped(TREE)
+    yield Finding("packages", "as locked" if is_stamped else "not as locked", "" if is_stamped else "run muttdev.py up")
     memory = psutil.virtual_memory().available
     yield Finding(
         "memory",

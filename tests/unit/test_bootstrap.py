@@ -24,7 +24,8 @@ def tree(tmp_path: Path) -> Path:
     """Return a checkout that needs one package which is nowhere to be had."""
     (tmp_path / "requirements").mkdir()
     lock = f"no-such-package==1.0 --hash=sha256:{'0' * 64}\n"
-    (tmp_path / bootstrap.LOCK_FILE).write_text(lock, encoding="utf-8")
+    for name in (bootstrap.DEVELOPMENT, bootstrap.TESTS):
+        bootstrap.lock_file(tmp_path, name).write_text(lock, encoding="utf-8")
     return tmp_path
 
 
@@ -41,16 +42,17 @@ def test_the_door_is_readable_to_old_pythons() -> None:
     ast.parse(DOOR.read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
-def test_a_current_environment_installs_nothing(tree: Path) -> None:
+@pytest.mark.parametrize("name", [bootstrap.DEVELOPMENT, bootstrap.TESTS])
+def test_a_current_environment_installs_nothing(tree: Path, name: str) -> None:
     python = tree / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
     packages = tree / ".venv" / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
-    wanted = hashlib.sha256((tree / bootstrap.LOCK_FILE).read_bytes()).hexdigest()
-    (tree / ".venv" / bootstrap.STAMP).write_text(wanted, encoding="ascii")
+    wanted = hashlib.sha256(bootstrap.lock_file(tree, name).read_bytes()).hexdigest()
+    bootstrap.stamp(tree, name).write_text(wanted, encoding="ascii")
     said: list[str] = []
-    assert ensure_environment(tree, said.append) == python
+    assert ensure_environment(tree, name, said.append) == python
     assert said == []
     assert (packages / "mutt.pth").read_text(encoding="utf-8") == f"{tree}\n"
 
@@ -78,9 +80,23 @@ def test_without_a_network_the_message_says_what_can_be_set(tree: Path, monkeypa
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     said: list[str] = []
     with pytest.raises(BootstrapError, match=r"package index cannot be reached.*HTTPS_PROXY.*PIP_INDEX_URL"):
-        ensure_environment(tree, said.append)
+        ensure_environment(tree, bootstrap.DEVELOPMENT, said.append)
     assert said[0].startswith("making the virtual environment")
-    assert not (tree / ".venv" / bootstrap.STAMP).exists()
+    assert not bootstrap.stamp(tree, bootstrap.DEVELOPMENT).exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("up --detach", bootstrap.DEVELOPMENT),
+        ("", bootstrap.DEVELOPMENT),
+        ("send --count 5", bootstrap.DEVELOPMENT),
+        ("test tests/unit", bootstrap.TESTS),
+        ("up --detach --vault", bootstrap.TESTS),
+    ],
+)
+def test_only_what_a_command_needs_is_installed(line: str, needed: str) -> None:
+    assert bootstrap.needed_by(line.split()) == needed
 
 
 @pytest.mark.parametrize(
