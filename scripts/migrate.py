@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import random
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
+from psycopg.errors import LockNotAvailable
 
 from mutt.errors import MuttError
 from scripts.connections import DATABASE_HELP, database_url
@@ -18,6 +21,9 @@ BASE = ("mutt_schema_v2.1.sql", "config_audit_schema.sql", "partitioned_event_au
 STEP_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 MUTT, MIGRATIONS = 1297437780, 2  # the two halves of the advisory lock; the partitions' is (MUTT, 1)
 OLDEST_SERVER = 140000
+# Later writers queue behind whoever waits for a lock: a step waits briefly, lets them pass, and comes again.
+LOCK_WAIT = "2s"
+LOCK_TRIES = 30
 
 
 class MigrationError(MuttError):
@@ -56,7 +62,7 @@ def migrate(dsn: str, database: Path = DATABASE) -> list[str]:
     try:
         with connection:
             _check_server(connection)
-            return [str(step) for step in known if _apply(connection, step)]
+            return [str(step) for step in known if _apply_between_writers(connection, step)]
     except psycopg.Error as error:
         raise MigrationError(f"{type(error).__name__}: {error}".strip()) from error
 
@@ -74,12 +80,24 @@ def _check_server(connection: psycopg.Connection) -> None:
         )
 
 
+def _apply_between_writers(connection: psycopg.Connection, step: Step) -> bool:
+    for _ in range(LOCK_TRIES - 1):
+        try:
+            return _apply(connection, step)
+        except MigrationError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            time.sleep(random.uniform(0.1, 0.5))
+    return _apply(connection, step)
+
+
 def _apply(connection: psycopg.Connection, step: Step) -> bool:
     with connection.transaction():
         # Held to the end of this step, and taken before looking: of two runs the second finds the step done.
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (MUTT, MIGRATIONS))
         if step.version <= _version(connection):
             return False
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'".encode())
         for path in step.files:
             _run_file(connection, step, path)
         connection.execute(

@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 from mutt.errors import MisconfiguredError
 
 # The last step of database/ that this code knows; during an upgrade the schema may be one ahead or behind.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 async def schema_version(connection: AsyncConnection[Any]) -> int:

@@ -72,10 +72,14 @@ def test_partitions_reach_back_as_far_as_events_are_kept(database: psycopg.Conne
     assert {name for (name,) in months} <= names
 
 
-def test_a_changed_configuration_is_never_deleted_by_the_database(database: psycopg.Connection) -> None:
+@pytest.mark.parametrize("statement", ["DELETE FROM config_audit_log", "TRUNCATE config_audit_log"])
+def test_a_changed_configuration_is_never_deleted(database: psycopg.Connection, statement: str) -> None:
     assert SHEET["retention"]["config_audit_deleted"] is False
-    found = database.execute(
-        "SELECT 1 FROM pg_trigger WHERE tgrelid = 'config_audit_log'::regclass AND NOT tgisinternal "
-        "UNION ALL SELECT 1 FROM pg_partitioned_table WHERE partrelid = 'config_audit_log'::regclass"
+    database.execute(
+        "INSERT INTO config_audit_log (changed_by, operation, table_name) VALUES ('test', 'UPDATE', 'alert_rules')"
     )
-    assert found.fetchone() is None
+    with pytest.raises(psycopg.errors.RestrictViolation, match="kept for ever"):
+        database.execute(statement.encode())
+    assert database.execute("SELECT count(*) FROM config_audit_log").fetchone() == (1,)
+    partitioned = database.execute("SELECT FROM pg_partitioned_table WHERE partrelid = 'config_audit_log'::regclass")
+    assert partitioned.fetchone() is None  # no month of it can be dropped

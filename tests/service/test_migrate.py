@@ -15,6 +15,8 @@ from services import schema
 from services.schema import SCHEMA_VERSION, check_schema, schema_version
 from tests.harness.servers import Databases
 
+LAST = steps()[-1].version
+
 
 @pytest.fixture
 def database_folder(tmp_path: Path) -> Path:
@@ -24,6 +26,10 @@ def database_folder(tmp_path: Path) -> Path:
 
 def add_step(folder: Path, name: str, text: str) -> None:
     (folder / "migrations" / name).write_text(text, encoding="utf-8")
+
+
+def name(ahead: int, words: str) -> str:
+    return f"{LAST + ahead:04d}_{words}"
 
 
 def versions(url: str) -> list[tuple[int, str]]:
@@ -49,12 +55,14 @@ def test_a_database_loaded_by_psql_lacks_no_base(empty_database_url: str) -> Non
 
 
 def test_steps_are_applied_in_order_and_once(database_url: str, database_folder: Path) -> None:
-    add_step(database_folder, "0002_add_a_colour.sql", "ALTER TABLE alert_rules ADD COLUMN IF NOT EXISTS colour text;")
-    add_step(database_folder, "0003_paint.sql", "UPDATE alert_rules SET colour = 'red'; -- 100% of them\nSELECT 1;")
+    names = [name(1, "add_a_colour"), name(2, "paint")]
+    add_step(database_folder, f"{names[0]}.sql", "ALTER TABLE alert_rules ADD COLUMN IF NOT EXISTS colour text;")
+    add_step(database_folder, f"{names[1]}.sql", "UPDATE alert_rules SET colour = 'red'; -- 100% of them\nSELECT 1;")
+    before = versions(database_url)
 
-    assert migrate(database_url, database_folder) == ["0002_add_a_colour", "0003_paint"]
+    assert migrate(database_url, database_folder) == names
     assert migrate(database_url, database_folder) == []
-    assert versions(database_url) == [(1, "base"), (2, "add_a_colour"), (3, "paint")]
+    assert versions(database_url) == [*before, (LAST + 1, "add_a_colour"), (LAST + 2, "paint")]
 
 
 def test_the_base_files_still_load_after_the_last_step(database_url: str) -> None:
@@ -66,42 +74,49 @@ def test_the_base_files_still_load_after_the_last_step(database_url: str) -> Non
 
 
 def test_a_step_that_fails_leaves_nothing_and_is_named(database_url: str, database_folder: Path) -> None:
-    add_step(database_folder, "0002_good.sql", "CREATE TABLE good (id integer);")
-    add_step(database_folder, "0003_bad.sql", "CREATE TABLE half (id integer);\n\nSELECT nothing FROM nowhere;\n")
-    add_step(database_folder, "0004_later.sql", "CREATE TABLE later (id integer);")
+    bad = name(2, "bad")
+    add_step(database_folder, f"{name(1, 'good')}.sql", "CREATE TABLE good (id integer);")
+    add_step(database_folder, f"{bad}.sql", "CREATE TABLE half (id integer);\n\nSELECT nothing FROM nowhere;\n")
+    add_step(database_folder, f"{name(3, 'later')}.sql", "CREATE TABLE later (id integer);")
 
-    with pytest.raises(MigrationError, match=r"0003_bad was rolled back: 0003_bad\.sql, line 3: .*nowhere"):
+    with pytest.raises(MigrationError, match=rf"{bad} was rolled back: {bad}\.sql, line 3: .*nowhere"):
         migrate(database_url, database_folder)
 
-    assert versions(database_url) == [(1, "base"), (2, "good")]
+    assert versions(database_url)[-1] == (LAST + 1, "good")
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT to_regclass('half'), to_regclass('later')").fetchone() == (None, None)
 
 
-@pytest.mark.parametrize("name", ["0003_gap.sql", "2_short.sql", "0002_Capital.sql", "0001_again.sql"])
+@pytest.mark.parametrize(
+    "wrong", [f"{LAST + 2:04d}_gap.sql", f"{LAST + 1}_short.sql", f"{LAST + 1:04d}_Capital.sql", "0001_again.sql"]
+)
 def test_a_step_out_of_order_is_refused_before_anything_runs(
-    empty_database_url: str, database_folder: Path, name: str
+    empty_database_url: str, database_folder: Path, wrong: str
 ) -> None:
-    add_step(database_folder, name, "SELECT 1;")
-    with pytest.raises(MigrationError, match=rf"{name}: the step after 0001_base has to be 0002_name\.sql"):
+    add_step(database_folder, wrong, "SELECT 1;")
+    with pytest.raises(
+        MigrationError,
+        match=rf"{wrong}: the step after {'0001_base' if wrong[0:4] == '0001' else steps()[-1]} has to be",
+    ):
         migrate(empty_database_url, database_folder)
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT to_regclass('alert_rules')").fetchone() == (None,)
 
 
 def test_two_steps_of_one_number_are_refused(database_folder: Path) -> None:
-    add_step(database_folder, "0002_a.sql", "SELECT 1;")
-    add_step(database_folder, "0002_b.sql", "SELECT 1;")
-    with pytest.raises(MigrationError, match=r"0002_b\.sql"):
+    for letter in "ab":
+        add_step(database_folder, f"{name(1, letter)}.sql", "SELECT 1;")
+    with pytest.raises(MigrationError, match=rf"{name(1, 'b')}\.sql"):
         steps(database_folder)
 
 
 def test_many_at_once_apply_each_step_once(empty_database_url: str, database_folder: Path) -> None:
-    add_step(database_folder, "0002_count.sql", "CREATE TABLE runs (id integer); INSERT INTO runs VALUES (1);")
+    counting = name(1, "count")
+    add_step(database_folder, f"{counting}.sql", "CREATE TABLE runs (id integer); INSERT INTO runs VALUES (1);")
     with ThreadPoolExecutor(4) as workers:
         applied = list(workers.map(lambda _: migrate(empty_database_url, database_folder), range(4)))
 
-    assert sorted(name for names in applied for name in names) == ["0001_base", "0002_count"]
+    assert sorted(step for names in applied for step in names) == [*map(str, steps()), counting]
 
 
 def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> None:
@@ -146,7 +161,7 @@ async def test_services_take_the_schema_before_and_after_theirs(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
-        await connection.execute("INSERT INTO schema_version VALUES (2, 'x'), (3, 'y'), (4, 'z')")
+        await connection.execute("INSERT INTO schema_version VALUES (3, 'y'), (4, 'z')")
         assert await schema_version(connection) == 4
         for known in (3, 4, 5):
             monkeypatch.setattr(schema, "SCHEMA_VERSION", known)
