@@ -1,6 +1,7 @@
 """A request's body, unpacked and cut into records, whatever its headers claim it to be."""
 
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from itertools import islice
@@ -10,11 +11,20 @@ import msgspec
 
 from mutt.records import RecordError, is_record
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 IDENTITY_CODINGS = frozenset({"", "identity"})
 ZLIB_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-# Concatenated gzip files are one body; each costs a copy of all that follow it.
+ZSTD_CODING = "zstd"
+# A frame says how much memory its reader needs; RFC 9659 allows no more than this for HTTP.
+_ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
+# Concatenated gzip files or zstd frames are one body; each costs a copy of all that follow it.
 MEMBERS_MOST = 100
 # One JSON object alone does not say whether it is a batch of one: for these types it is.
 BATCH_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq")
@@ -48,24 +58,27 @@ def is_one_object(body: bytes) -> bool:
 
 
 def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
-    """Return the body unpacked, gzip by its first bytes even where no header says so; raises RecordError.
+    """Return the body unpacked, gzip and zstd by their first bytes even where no header says so; raises RecordError.
 
     Never holds more than `max_bytes` of output, so that a small body cannot fill the memory.
     """
-    if not coding and not body.startswith(GZIP_MAGIC):
+    is_packed = body.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+    if not coding and not is_packed:
         return body
     coding = coding.strip().lower()
-    if coding not in IDENTITY_CODINGS | ZLIB_CODINGS:
-        raise RecordError("json", f"Content-Encoding {coding!r} is not known here: send gzip, deflate or none")
-    if coding in IDENTITY_CODINGS and not body.startswith(GZIP_MAGIC):
+    if coding not in IDENTITY_CODINGS | ZLIB_CODINGS | {ZSTD_CODING}:
+        raise RecordError("json", f"Content-Encoding {coding!r} is not known here: send gzip, deflate, zstd or none")
+    if coding in IDENTITY_CODINGS and not is_packed:
         return body
+    # What the bytes are decides: some senders name another coding than they used.
+    is_zstd = body.startswith(ZSTD_MAGIC) or (coding == ZSTD_CODING and not body.startswith(GZIP_MAGIC))
     parts: list[bytes] = []
     room = max_bytes
     try:
         while body:
             if len(parts) == MEMBERS_MOST:
                 raise RecordError("json", f"the compressed body has over {MEMBERS_MOST} members: send it as one")
-            unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+            unpacker = zstd.ZstdDecompressor(options=_ZSTD_WINDOW) if is_zstd else zlib.decompressobj(_GZIP_OR_ZLIB)
             parts.append(unpacker.decompress(body, room + 1))
             room -= len(parts[-1])
             if room < 0:
@@ -73,8 +86,8 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
             if not unpacker.eof:
                 raise RecordError("json", "the compressed body is cut off")
             body = unpacker.unused_data.lstrip(b"\x00")
-    except zlib.error as error:
-        raise RecordError("json", f"the body is not valid {coding or 'gzip'}: {error}") from error
+    except (zlib.error, zstd.ZstdError) as error:
+        raise RecordError("json", f"the body is not valid {coding or 'gzip or zstd'}: {error}") from error
     return b"".join(parts)
 
 

@@ -2,11 +2,11 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ MAX_SOURCE = 64  # characters
 OID = re.compile(r"\.?[0-9]+(?:\.[0-9]+)*")
 
 Entropy = Callable[[int], bytes]
+Sent = TypeVar("Sent")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -92,27 +93,42 @@ class Intake:
         records, single = split_body(body, content_type, limits.records, limits.depth)
         if single:
             return Taken(single=True, accepted=[self.accept(records[0], receipt, receipt.correlation_id)], rejected=[])
-        taken = Taken(single=single, accepted=[], rejected=[])
+        return self.collect(records, receipt, lambda raw: self.accept(raw, receipt), bytes)
+
+    def collect(
+        self,
+        records: Sequence[Sent],
+        receipt: Receipt,
+        accept: Callable[[Sent], Accepted],
+        raw: Callable[[Sent], bytes],
+    ) -> Taken:
+        """Take a batch, each record by itself, what is refused into the quarantine; raises RecordError if all is."""
+        taken = Taken(single=False, accepted=[], rejected=[])
         unreadable = 0
-        for place, raw in enumerate(records):
+        for place, sent in enumerate(records):
             try:
-                taken.accepted.append(self.accept(raw, receipt))
+                taken.accepted.append(accept(sent))
             except RecordError as error:
                 unreadable += error.reason == "json"
-                taken.rejected.append(Rejected(place, str(error), self._quarantine(raw, receipt, str(error))))
+                kept = self._quarantine(error.kept or raw(sent), receipt, str(error))
+                taken.rejected.append(Rejected(place, str(error), kept))
         if records and unreadable == len(records):
             first = taken.rejected[0].error
             raise RecordError("json", f"none of {len(records)} records can be read; the first: {first}", len(records))
         return taken
 
-    def accept(self, raw: bytes, receipt: Receipt, default_id: str | None = None) -> Accepted:
+    def accept(
+        self, raw: bytes, receipt: Receipt, default_id: str | None = None, record: Record | None = None
+    ) -> Accepted:
         """Turn one record's bytes into a queue entry; raises RecordError.
 
-        `default_id` is the correlation id of a record that brings none; without it that is the event id.
+        `default_id` is the correlation id of a record that brings none; without it that is the event id. `record` is
+        what the bytes mean where they are another protocol's.
         """
         if len(raw) > self.limits.event_bytes:
             raise RecordError("too_large", f"an event of {len(raw)} bytes, at most {self.limits.event_bytes} are taken")
-        record = decode_record(raw, self.limits.depth)
+        if record is None:
+            record = decode_record(raw, self.limits.depth)
         event_timestamp = self._check(record.fields, receipt)
         sent_id = record.fields.get("correlation_id")
         if is_uuid(sent_id):
@@ -121,7 +137,8 @@ class Intake:
         else:
             event_id = uuid7(receipt.unix_ms, self._entropy(10))
             correlation_id = default_id or event_id
-        optional = _optional_members(receipt, record) if receipt.traceparent or record.sanitized else ""
+        trace = record.traceparent or receipt.traceparent
+        optional = _optional_members(trace, record) if trace or record.sanitized else ""
         head = (
             f'{{"_mutt":{{"v":{VERSION},"event_id":"{event_id}","received_at":"{receipt.text}",'
             f'"event_timestamp":"{event_timestamp}"{optional}}}'
@@ -187,12 +204,12 @@ def _faults(fields: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _optional_members(receipt: Receipt, record: Record) -> str:
+def _optional_members(traceparent: str | None, record: Record) -> str:
     members: dict[str, Any] = {}
     if record.sanitized:
         members["sanitized"] = True
-    if receipt.traceparent:
-        members["traceparent"] = receipt.traceparent
+    if traceparent:
+        members["traceparent"] = traceparent
     return "," + _encode(members)[1:-1].decode()
 
 

@@ -17,11 +17,15 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 class RecordError(MuttError):
-    """A record or body that is not taken; `reason` is the metric's label: json, validation or too_large."""
+    """A record or body that is not taken; `reason` is the metric's label: json, validation or too_large.
+
+    `kept` is what the quarantine keeps instead of the record's own bytes: what another protocol's record means.
+    """
 
     def __init__(self, reason: str, message: str, records: int = 1) -> None:
         self.reason = reason
         self.records = records
+        self.kept: bytes | None = None
         super().__init__(message)
 
 
@@ -31,6 +35,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, Any]
     clean: bool
     sanitized: bool
+    traceparent: str | None = None
 
 
 def decode_record(raw: bytes, max_depth: int) -> Record:
@@ -46,8 +51,14 @@ def decode_record(raw: bytes, max_depth: int) -> Record:
     if nested and raw.count(b"{") + raw.count(b"[") > max_depth and _depth(fields) > max_depth:
         raise _too_deep(max_depth)
     if b"\\" in raw and b"\\u0000" in raw:
-        return _sanitize(fields, sanitized=False)
+        return made_record(fields)
     return Record(fields, clean=True, sanitized=False)
+
+
+def made_record(fields: dict[str, Any], *, sanitized: bool = False, traceparent: str | None = None) -> Record:
+    """Return the record that another protocol's fields are; what PostgreSQL cannot hold is replaced."""
+    made = _without_forbidden(fields)
+    return Record(made, clean=False, sanitized=sanitized or made != fields, traceparent=traceparent)
 
 
 def is_record(raw: bytes, max_depth: int) -> bool:
@@ -73,12 +84,7 @@ def _decode_dirty(raw: bytes, max_depth: int) -> Record:
     if _depth(fields) > max_depth:
         raise _too_deep(max_depth)
     replaced = REPLACEMENT in text and text.encode() != raw
-    return _sanitize(fields, sanitized=replaced)
-
-
-def _sanitize(fields: dict[str, Any], *, sanitized: bool) -> Record:
-    made = _without_forbidden(fields)
-    return Record(made, clean=False, sanitized=sanitized or made != fields)
+    return made_record(fields, sanitized=replaced)
 
 
 def _without_forbidden(value: Any) -> Any:

@@ -1,7 +1,9 @@
 import gzip
 import json
+import sys
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,11 @@ from hypothesis import strategies as st
 
 from mutt.bodies import inflate, split_body
 from mutt.records import RecordError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 A, B, C = b'{"a":1}', b'{"b":"}{"}', b'{\n  "c": [\n    {}\n  ]\n}'
 
@@ -135,13 +142,37 @@ def test_gzip_is_unpacked_whether_or_not_a_header_says_so() -> None:
     assert inflate(A, "", 100) == A
 
 
-def test_a_small_body_that_unpacks_to_a_large_one_is_refused_before_it_fills_the_memory() -> None:
-    bomb = gzip.compress(bytes(50_000_000))
+def test_zstd_is_unpacked_whether_or_not_a_header_says_so() -> None:
+    packed = zstd.compress(A)
 
-    with pytest.raises(RecordError, match="over 1000 bytes") as caught:
-        inflate(bomb, "gzip", 1000)
+    for coding in ("zstd", "ZSTD", "", "identity", "gzip"):
+        assert inflate(packed, coding, 100) == A
+    assert inflate(gzip.compress(A), "zstd", 100) == A
+    assert inflate(zstd.compress(A) + zstd.compress(B), "zstd", 100) == A + B
+
+
+@pytest.mark.parametrize(("compress", "coding"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
+def test_a_small_body_that_unpacks_to_a_large_one_is_refused_before_it_fills_the_memory(
+    compress: Callable[[bytes], bytes], coding: str
+) -> None:
+    bomb = compress(bytes(50_000_000))
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match="over 1000 bytes") as caught:
+            inflate(bomb, coding, 1000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert caught.value.reason == "too_large"
-    assert inflate(gzip.compress(bytes(1000)), "gzip", 1000) == bytes(1000)
+    assert most < 1_000_000
+    assert inflate(compress(bytes(1000)), coding, 1000) == bytes(1000)
+
+
+def test_a_zstd_frame_that_asks_for_more_memory_than_http_allows_is_refused() -> None:
+    greedy = zstd.compress(bytes(20_000_000), options={zstd.CompressionParameter.window_log: 24})
+    with pytest.raises(RecordError, match="too much memory"):
+        inflate(greedy, "zstd", 100_000_000)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +182,9 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_refused_before_it_fills_the
         (b"\x1f\x8b\x00\x00", "", "not valid gzip"),
         (A, "gzip", "not valid gzip"),
         (A, "br", "Content-Encoding 'br'"),
-        (A, "zstd", "send gzip"),
+        (A, "snappy", "send gzip, deflate, zstd or none"),
+        (A, "zstd", "not valid zstd"),
+        (zstd.compress(A)[:-2], "zstd", "cut off"),
     ],
 )
 def test_a_body_that_cannot_be_unpacked_is_refused_with_the_reason(body: bytes, coding: str, reason: str) -> None:
