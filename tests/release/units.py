@@ -1,0 +1,84 @@
+"""A unit file as systemd reads it: sections with repeated names, environment lines, specifiers."""
+
+import shlex
+import socket
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.contract.sheet import ROOT
+
+FOLDER = ROOT / "systemd"
+OPENERS = ("#", ";")
+
+
+class Unit:
+    """One unit file; `instance` is what stands behind the @ of a template's name."""
+
+    def __init__(self, path: Path, instance: str = "") -> None:
+        self.path = path
+        self.prefix = path.stem.rstrip("@")
+        self.instance = instance
+        self._values: dict[tuple[str, str], list[str]] = defaultdict(list)
+        section = ""
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif line.strip() and not line.startswith(OPENERS):
+                name, _, value = line.partition("=")
+                self._values[section, name].append(value)
+
+    def all(self, name: str, section: str = "Service") -> list[str]:
+        """Return every value of a repeated name, with the specifiers filled in."""
+        return [self._expand(value) for value in self._values[section, name]]
+
+    def one(self, name: str, section: str = "Service") -> str:
+        """Return the value of a name that stands there once."""
+        (value,) = self.all(name, section)
+        return value
+
+    def own_environment(self) -> dict[str, str]:
+        """Return the variables that the unit itself sets."""
+        words = [word for line in self.all("Environment") for word in shlex.split(line)]
+        return dict(word.split("=", 1) for word in words)
+
+    def environment(self, root: Path) -> dict[str, str]:
+        """Return the whole environment that systemd gives to the process, for a system below `root`."""
+        found = self.own_environment()
+        for name in self.all("EnvironmentFile"):
+            file = root / name.lstrip("-/")
+            if file.exists() or not name.startswith("-"):
+                found |= read_environment_file(file)
+        return {name: below(root, value) for name, value in found.items()}
+
+    def command(self, root: Path) -> list[str]:
+        """Return the command line, for a system below `root`."""
+        return [below(root, word) for word in shlex.split(self.one("ExecStart"))]
+
+    def _expand(self, value: str) -> str:
+        for specifier, text in (("%H", socket.gethostname()), ("%p", self.prefix), ("%i", self.instance)):
+            value = value.replace(specifier, text)
+        return value
+
+
+def below(root: Path, text: str) -> str:
+    """Return `text` with the paths of an installation led below `root`."""
+    if root == Path("/"):
+        return text
+    for folder in ("/opt/mutt", "/etc/mutt", "/var/log/mutt"):
+        text = text.replace(folder, f"{root}{folder}")
+    return text
+
+
+def read_environment_file(path: Path) -> dict[str, str]:
+    """Return the variables of an EnvironmentFile."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if line.strip() and not line.startswith(OPENERS))
+    return {name: "".join(shlex.split(value)) for name, value in pairs}
+
+
+def write_environment_file(path: Path, values: Mapping[str, str]) -> None:
+    """Fill in an EnvironmentFile as its reader would: its own lines stay, but for those of the names given."""
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if line.split("=")[0] not in values]
+    lines = [*kept, *(f"{name}={shlex.quote(value)}" for name, value in values.items())]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
