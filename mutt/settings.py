@@ -15,6 +15,14 @@ from mutt.server_settings import PORT_HIGH, PORT_LOW, DatabaseSettings, RedisSet
 from mutt.variables import read, var
 
 POD_NAME_PATTERN = r"[A-Za-z0-9._-]{1,63}"
+TRACES_SAMPLERS = (
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -32,6 +40,10 @@ class TracingSettings:
 
     enabled: bool = var("OTEL_ENABLED", False, "Enable OpenTelemetry tracing")
     endpoint: str | None = var("OTEL_EXPORTER_OTLP_ENDPOINT", None, "OTLP collector endpoint (gRPC)")
+    sampler: str = var(
+        "OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "Which requests are traced", choices=TRACES_SAMPLERS
+    )
+    ratio: float = var("OTEL_TRACES_SAMPLER_ARG", 0.01, "Share of traces that a ratio sampler keeps", low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from services.logging_utils import get_logger
 from services.protocol.janitor import Janitor
 from services.protocol.lane import alerter_lane
 from services.protocol.worker import Worker
+from services.runtime.ages import AgeSampler
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler
 from services.runtime.figures import Figures
@@ -55,6 +56,7 @@ async def main(process: AlerterProcess) -> None:
             enabled=settings.dynamic_config_enabled,
             fallbacks={"cache_reload_interval": settings.cache_reload_interval},
         )
+        instruments.config_refused.set_function(lambda: len(config.problems))
         caches = Caches(pool, instruments, health, match_short=settings.host_match_short)
         for topic in (*TOPICS, "cache_reload_interval"):
             config.on_change(topic, caches.want_reload)
@@ -97,13 +99,14 @@ async def main(process: AlerterProcess) -> None:
         start("config", config.keep_fresh())
         start("announcements", config.listen())
         start("depths", sampler.run())
+        start("ages", _ages(process).run())
         start("figures", figures.run())
-        start("partitions", keep_partitions(pool))
+        start("partitions", keep_partitions(pool, instruments))
         start("hangup", _reload_on_hangup(process, caches))
         start("caches", _keep_caches(caches, config))
         start("janitor", repeat(process, "janitor", janitor.sweep_once, idle=worker.lane.interval))
         start("probe", repeat(process, "probe", audit.probe, idle=0))
-        pending = PendingAudit(side, pool, audit)
+        pending = PendingAudit(side, pool, audit, instruments.audited)
         start("pending", repeat(process, "pending", pending.drain_once, idle=PENDING_IDLE_SECONDS))
         settling = start("settle", batches.settle_until_closed())
         log.info("ready", pod=worker.lease.pod)
@@ -119,6 +122,13 @@ async def main(process: AlerterProcess) -> None:
         with suppress(RedisError, OSError):
             await worker.finish()
             await figures.leave()
+
+
+def _ages(process: AlerterProcess) -> AgeSampler:
+    names = process.settings.names
+    # The queue that it feeds, too: who empties that one may be what is not there to tell.
+    queues = {"alert": names.alert_queue, "dlq_alerter": names.alerter_dlq, "audit_pending": keys.AUDIT_PENDING}
+    return AgeSampler(process.redis, process.instruments, queues)
 
 
 async def _reload_on_hangup(process: AlerterProcess, caches: Caches) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 from redis.exceptions import RedisError
 
+from mutt import keys as redis_keys
 from mutt.settings import IngestorSettings
 from services import redis_connector
 from services.dynamic_config import DynamicConfig
@@ -21,6 +22,7 @@ from services.ingestor.outcomes import Outcomes
 from services.ingestor.protocol import IngestProtocol, sweep
 from services.ingestor.watch import Watch
 from services.logging_utils import get_logger
+from services.runtime.ages import AgeSampler
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler
 from services.runtime.figures import Figures
@@ -50,6 +52,8 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     door = Door(process, keys, clock, commit, outcomes)
     watch = Watch(process, clock, keys, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
+    ages = AgeSampler(process.redis, instruments, {"ingest": queue, "quarantine": redis_keys.QUARANTINE})
+    instruments.config_refused.set_function(lambda: len(config.problems))
     figures = Figures(
         process.redis,
         "ingestor",
@@ -73,6 +77,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
             start("sweep", sweep(lambda: http.server_state.connections))
             start("watch", watch.run())
             start("depths", sampler.run())
+            start("ages", ages.run())
             # Senders get 503 until Redis has answered once and is known to throw nothing away.
             health.problems["start"] = "Redis has not answered since the start"
             await process.wait_for_redis()

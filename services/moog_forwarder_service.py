@@ -30,6 +30,7 @@ from services.protocol.janitor import Janitor
 from services.protocol.lane import moog_lane
 from services.protocol.worker import Worker
 from services.rate_limiter import RateLimiter
+from services.runtime.ages import AgeSampler
 from services.runtime.app import run
 from services.runtime.depths import DepthSampler, measure
 from services.runtime.figures import Figures
@@ -80,6 +81,7 @@ async def _forward(
     config = DynamicConfig(
         redis, enabled=settings.dynamic_config_enabled, fallbacks={"moog_rate_limit": settings.rate_limit}
     )
+    process.instruments.config_refused.set_function(lambda: len(config.problems))
     holder = worker.lease.token
     lease = settings.webhook_timeout + PROBE_MARGIN
     circuit = Circuit(redis, settings.circuit, settings.names, token=holder, lease=lease)
@@ -96,6 +98,8 @@ async def _forward(
     start("config", config.keep_fresh())
     start("announcements", config.listen())
     start("depths", _sampler(process, worker).run())
+    queues = {"retry": keys.RETRY_MOOG, "dlq_moog": settings.names.moog_dlq}
+    start("ages", AgeSampler(redis, process.instruments, queues).run())
     start("figures", figures.run())
     start("circuit", breaker.watch())
     start("slo", repeat(process, "slo", slo.flush, idle=SLO_SECONDS))

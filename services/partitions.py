@@ -28,11 +28,22 @@ async def ensure_partitions(
     months_ahead: int = MONTHS_AHEAD,
 ) -> list[str]:
     """Make what is missing from `days_back` days ago to `months_ahead` months on; return what was made."""
+    present = await _present(connection)
+    names = await create_partitions(connection, months_due(today, days_back, months_ahead))
+    return [name for name in names if name not in present]
+
+
+async def missing_partitions(connection: AsyncConnection[Any], today: date) -> list[str]:
+    """Return the names of the audit's partitions that are due and do not exist."""
+    present = await _present(connection)
+    due = [f"event_audit_log_{month:%Y_%m}" for month in months_due(today)]
+    return [name for name in due if name not in present]
+
+
+async def _present(connection: AsyncConnection[Any]) -> set[str]:
     async with connection.transaction():
         cursor = await connection.execute(
             "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
             " WHERE inhparent = 'event_audit_log'::regclass"
         )
-        present = {row[0] for row in await cursor.fetchall()}
-    names = await create_partitions(connection, months_due(today, days_back, months_ahead))
-    return [name for name in names if name not in present]
+        return {row[0] for row in await cursor.fetchall()}

@@ -15,6 +15,7 @@ from mutt import keys
 from mutt.settings import RemediationSettings
 from services.remediation.lease import Lease
 from services.remediation.scan import Scanner
+from services.runtime.ages import AgeSampler
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler, measure
 from services.runtime.instruments import RemediationInstruments
@@ -38,11 +39,13 @@ async def main(process: Process[RemediationSettings, RemediationInstruments]) ->
     pod = settings.pod_name or f"remediation-{random_source.token_hex(4)}"
     lease = Lease(redis, pod, settings.lease_seconds, health)
     sampler = DepthSampler(redis, process.instruments, {process.instruments.poison_depth: lambda: (keys.POISON,)})
+    ages = AgeSampler(redis, process.instruments, {"poison": keys.POISON})
     async with serve_ops(health, process.instruments.registry, settings.bind_host, ports):
         await process.wait_for_redis()
         try:
             async with background() as start:
                 start("depths", sampler.run())
+                start("ages", ages.run())
                 await work(process, lease, Scanner(redis, settings, lease, process.instruments))
         finally:
             with contextlib.suppress(RedisError, OSError):

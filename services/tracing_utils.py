@@ -1,52 +1,37 @@
-"""OpenTelemetry where it is enabled; nothing is imported and nothing costs where it is not."""
+"""OpenTelemetry where it is enabled; nothing is imported and nothing costs where it is not.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+Who may trace asks `active` once and keeps the answer: None stays None for as long as the process runs.
+"""
+
+from typing import TYPE_CHECKING
 
 from mutt.errors import SettingsError
 from mutt.settings import TracingSettings
 
-_tracer: Any = None
+if TYPE_CHECKING:
+    from services.tracing_spans import Tracing
+
+_tracing: "Tracing | None" = None
 
 
 def configure(settings: TracingSettings, service: str) -> None:
     """Export spans over OTLP/gRPC; raises SettingsError without a collector's address."""
-    global _tracer  # noqa: PLW0603  (one process, one tracer, set once before the loop starts)
+    global _tracing  # noqa: PLW0603  (one process, one tracer, set once before the loop starts)
     if not settings.enabled:
         return
     if settings.endpoint is None:
         raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT is not set: OTEL_ENABLED=true needs a collector's address")
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from services.tracing_spans import open_tracing
 
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    insecure = not settings.endpoint.startswith("https://")
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, insecure=insecure)))
-    _tracer = provider.get_tracer("mutt")
+    _tracing = open_tracing(settings, settings.endpoint, service)
 
 
-@contextmanager
-def span(name: str, *, parent: str | None = None, **attributes: str | int) -> Iterator[None]:
-    """Trace what happens inside, under the W3C `traceparent` of an event when there is one."""
-    if _tracer is None:
-        yield
-        return
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
-    with _tracer.start_as_current_span(name, context=context, attributes=attributes):
-        yield
+def active() -> "Tracing | None":
+    """Return what makes spans, None when nothing is traced."""
+    return _tracing
 
 
-def traceparent() -> str | None:
-    """Return the W3C `traceparent` of the current span, None when nothing is traced."""
-    if _tracer is None:
-        return None
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-    carrier: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(carrier)
-    return carrier.get("traceparent")
+def close() -> None:
+    """Export what is left, but wait no longer than a moment for a collector that hangs."""
+    if _tracing is not None:
+        _tracing.close()

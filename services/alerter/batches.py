@@ -5,8 +5,10 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -17,6 +19,7 @@ from mutt.events import amend, failed, iso
 from mutt.ids import uuid7
 from mutt.judge import Judged, judge, meta_alert, undecodable
 from mutt.settings import AlerterSettings
+from services import tracing_utils
 from services.alerter.audit import AuditTrail
 from services.alerter.caches import Caches
 from services.audit_logger import Refusal
@@ -28,19 +31,28 @@ from services.protocol.worker import Batch, Settled, Worker
 from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
 from services.runtime.depths import measure
 from services.runtime.instruments import AlerterInstruments
-from services.tracing_utils import span
+
+if TYPE_CHECKING:
+    from services.tracing_spans import Traced
 
 log = get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Work:
-    """A batch with what was made of it; indices are places in the batch."""
+    """A batch with what was made of it; indices are places in the batch. `audited` is when its rows were committed."""
 
     batch: Batch
     judged: dict[int, Judged] = field(default_factory=dict)
     dead: dict[int, bytes] = field(default_factory=dict)
     shed: list[int] = field(default_factory=list)
+    audited: datetime | None = None
+    traced: "Traced | None" = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the batch was claimed."""
+        return time.monotonic() - self.batch.claimed_at
 
 
 class Batches:
@@ -65,6 +77,7 @@ class Batches:
         self._judged: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
         self._pressure_keys = [self._names.alert_queue, keys.RETRY_MOOG, self._names.alerter_dlq]
         self._level = Level.CALM
+        self._tracing = tracing_utils.active()
 
     async def claim_once(self) -> bool:
         """Claim a batch and judge it; returns False when nothing came (after the blocking wait)."""
@@ -84,8 +97,7 @@ class Batches:
         if batch is None:
             return True
         try:
-            with span("alerter.judge", events=len(batch.entries)):
-                work = await self._judge(batch)
+            work = await self._judge(batch)
         except BaseException:
             self._worker.give_up(batch.entries)
             raise
@@ -119,6 +131,14 @@ class Batches:
                 work.dead[index] = undecodable(entry, error, event_id, now)
                 log.warning("an entry is not readable, it goes to the dead letters", problem=str(error), id=event_id)
         self._shed(work, self._judge_depths(depths))
+        if self._tracing is not None:
+            traced_events = (
+                (judged.event.envelope.traceparent, {"mutt.event_id": judged.event.envelope.event_id})
+                for judged in work.judged.values()
+            )
+            work.traced = self._tracing.batch("alerter.batch", "consumer", traced_events, work.age)
+            if work.traced is not None:
+                work.traced.past_step("alerter.judge", work.age)
         return work
 
     def _judge_depths(self, depths: Sequence[int]) -> Pressure:
@@ -141,12 +161,21 @@ class Batches:
     async def _finish(self, work: Work) -> None:
         kept = {index: judged for index, judged in work.judged.items() if index not in set(work.shed)}
         places = list(kept)
-        refusals = await self._audit.write([judged.row for judged in kept.values()]) if kept else []
+        with _step(work, "alerter.audit"):
+            refusals = await self._audit.write([judged.row for judged in kept.values()]) if kept else []
+        work.audited = None if refusals is None else datetime.now(UTC)
         refused = {places[refusal.index]: refusal for refusal in refusals or ()}
         actions = self._actions(work, kept, refused, pending=refusals is None)
-        settled = await self._settle(work.batch, actions)
+        with _step(work, "alerter.settle"):
+            settled = await self._settle(work.batch, actions)
         if settled is not None:
             self._count(work, kept, refused, settled)
+        if work.traced is not None:
+            facts = {
+                "mutt.batch_events": len(work.batch.entries),
+                "mutt.audit": "written" if work.audited else "pending",
+            }
+            work.traced.end(facts, "the worker lost its claim" if settled is None else None)
 
     def _actions(self, work: Work, kept: dict[int, Judged], refused: dict[int, Refusal], *, pending: bool) -> Actions:
         actions = Actions()
@@ -230,8 +259,7 @@ class Batches:
         delay = BACK_OFF_FIRST
         while True:
             try:
-                with span("alerter.settle", events=len(batch.entries)):
-                    return await self._worker.settle(batch.lease, batch.entries, actions)
+                return await self._worker.settle(batch.lease, batch.entries, actions)
             except FencedError as error:
                 log.warning("a batch was not settled", reason=str(error), events=len(batch.entries))
                 await self._beat()
@@ -261,6 +289,11 @@ class Batches:
         events.labels("poison").inc(sum(1 for index in work.dead if index not in gone))
         self._instruments.shed.labels("dlq").inc(sum(1 for index in work.shed if index not in gone))
         self._instruments.meta_alerts.inc(settled.metas)
-        seconds = time.monotonic() - work.batch.claimed_at
-        for _ in range(settled.found):
-            self._instruments.latency.observe(seconds)
+        self._instruments.latency.observe_alike(work.age, settled.found)
+        if (at := work.audited) is not None:
+            ages = ((at - kept[index].event.received_at).total_seconds() for index in alive)
+            self._instruments.audited.observe_all(ages)
+
+
+def _step(work: Work, name: str) -> AbstractContextManager[None]:
+    return nullcontext() if work.traced is None else work.traced.step(name)

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from mutt import keys
 from mutt.audit_row import pack_decision, pack_row
 from mutt.errors import EntryError
-from mutt.events import LastError, amend, decode_decided, iso
+from mutt.events import DecidedEvent, LastError, amend, decode_decided, iso
 from services.alerter.audit import AuditTrail
 from services.audit_logger import DatabaseAwayError, write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.protocol.actions import Actions
 from services.protocol.worker import SideClaims
+from services.runtime.histogram import QuickHistogram
 
 CLAIM = 1000
 
@@ -21,10 +22,11 @@ log = get_logger(__name__)
 class PendingAudit:
     """Claims pending rows into a list of its own; a row that PostgreSQL refuses goes to poison, never back as event."""
 
-    def __init__(self, claims: SideClaims, pool: Pool, audit: AuditTrail) -> None:
+    def __init__(self, claims: SideClaims, pool: Pool, audit: AuditTrail, audited: QuickHistogram) -> None:
         self._claims = claims
         self._pool = pool
         self._audit = audit
+        self._audited = audited
 
     async def drain_once(self) -> bool:
         """Write one batch of pending rows; returns whether there was one. Raises DatabaseAwayError, RedisError."""
@@ -36,10 +38,13 @@ class PendingAudit:
             return False
         actions = Actions()
         rows: list[bytes] = []
+        received: list[datetime] = []
         places: list[int] = []
         for index, entry in enumerate(batch.entries):
             try:
-                rows.append(_row(entry))
+                decided = decode_decided(entry)
+                rows.append(_row(decided))
+                received.append(decided.event.received_at)
                 places.append(index)
             except EntryError as error:
                 self._poison(actions, index, entry, "undecodable", str(error))
@@ -53,6 +58,8 @@ class PendingAudit:
             self._claims.give_up(batch.entries)
             raise
         self._audit.takes_rows()
+        now, refused = datetime.now(UTC), {refusal.index for refusal in refusals}
+        ages = [(now - at).total_seconds() for place, at in enumerate(received) if place not in refused]
         for refusal in refusals:
             index = places[refusal.index]
             self._poison(actions, index, batch.entries[index], refusal.error.sqlstate, str(refusal.error))
@@ -61,6 +68,7 @@ class PendingAudit:
         except BaseException:
             self._claims.give_up(batch.entries)
             raise
+        self._audited.observe_all(ages)
         log.info("audit rows that waited in Redis are written", rows=len(rows) - len(refusals))
         return True
 
@@ -74,7 +82,6 @@ class PendingAudit:
             actions.push(index, keys.POISON, entry)
 
 
-def _row(entry: bytes) -> bytes:
-    decided = decode_decided(entry)
+def _row(decided: DecidedEvent) -> bytes:
     decision = pack_decision(decided.handling, decided.team, decided.rule_id, decided.rule_version, decided.environment)
     return pack_row(decided.event, decision)

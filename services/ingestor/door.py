@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from mutt.ids import is_uuid, uuid7
 from mutt.intake import Intake, Limits, Receipt
 from mutt.settings import IngestorSettings
+from services import tracing_utils
 from services.ingestor.auth import KeyRing
 from services.ingestor.commit import RETRY_FULL, GroupCommit, Refusal
 from services.ingestor.head import Head
@@ -55,6 +56,7 @@ class Door:
         self.commit = commit
         self.outcomes = outcomes
         self.latency = process.instruments.latency
+        self.tracing = tracing_utils.active()
         self.in_flight = 0
         self.max_in_flight = settings.max_in_flight_bytes
         self.max_body = settings.max_body_bytes

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from mutt.intake import Taken
 from mutt.records import RecordError
@@ -12,6 +13,9 @@ from services.ingestor.commit import INTERNAL, Refusal
 from services.ingestor.door import Door
 from services.ingestor.head import Head, KnownHead
 from services.logging_utils import get_logger
+
+if TYPE_CHECKING:
+    from services.tracing_spans import Traced
 
 INLINE_BYTES = 256 * 1024  # larger bodies are read in a thread: they would hold up everybody else's
 DRAIN_BYTES = 1024 * 1024  # of a refused body: past this the connection is given up instead
@@ -62,6 +66,7 @@ class Exchange:
     _waits_for_continue = False
     _taken: Taken | None = None
     _refusal: Refusal | None = None
+    _traced: "Traced | None" = None
 
     def __init__(self, door: Door, connection: Connection, head: Head, began: float) -> None:
         self.keep_alive = head.keep_alive
@@ -174,6 +179,8 @@ class Exchange:
         data = replies.response(status, body, date, deprecated=head.deprecated, close=close, retry_after=retry_after)
         connection.send(data)
         self._door.latency.observe(time.perf_counter() - self._began)
+        if self._traced is not None:
+            self._end_trace(self._traced, status)
         if self._complete or self._waits_for_continue:
             connection.finished(close=close)
 
@@ -213,7 +220,18 @@ class Exchange:
 
     def _intake(self, body: bytes) -> Taken:
         door, head = self._door, self._head
-        return door.intake.read(body, head.coding, head.content_type, door.receipt(head))
+        receipt = door.receipt(head)
+        if door.tracing is not None:
+            self._traced = door.tracing.request("ingest", head.traceparent, time.perf_counter() - self._began)
+            if self._traced is not None:
+                receipt.traceparent = self._traced.traceparent
+        return door.intake.read(body, head.coding, head.content_type, receipt)
+
+    def _end_trace(self, traced: "Traced", status: int) -> None:
+        taken = self._taken
+        refused = None if status == HTTPStatus.OK else f"answered {status}"
+        events = len(taken.accepted) if taken is not None and refused is None else 0
+        traced.end({"http.response.status_code": status, "mutt.events": events}, refused)
 
     def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -50,6 +51,7 @@ class Watch:
             self._process.health.progressed()
             try:
                 await self.check_clock()
+                await self._check_replicas()
                 await self._outcomes.flush(self._process.redis)
                 await self._beat()
             except (RedisError, OSError):
@@ -66,8 +68,27 @@ class Watch:
     async def _beat(self) -> None:
         """Tell the console that this instance lives; raises RedisError."""
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
-            await self._process.redis.set(self._heartbeat, self._process.settings.port, ex=redis_keys.INGESTOR_TIMEOUT)
+            redis, instruments = self._process.redis, self._process.instruments
+            await redis.set(self._heartbeat, self._process.settings.port, ex=redis_keys.INGESTOR_TIMEOUT)
+            instruments.heartbeat.set_to_current_time()
             self._beaten = time.monotonic()
+            memory = await redis.info("memory")
+            instruments.redis_used.set(memory["used_memory"])
+            instruments.redis_most.set(memory["maxmemory"])
+
+    async def _check_replicas(self) -> None:
+        """Show in health that pushes cannot be acknowledged, since too few replicas are there; raises RedisError."""
+        wanted = self._process.settings.redis.wait_replicas
+        if not wanted:
+            return
+        role: list[Any] = await self._process.redis.role()
+        there = len(role[2]) if role[0] == b"master" else 0
+        if there >= wanted:
+            self._process.health.problems.pop("replicas", None)
+        else:
+            self._process.health.problems["replicas"] = (
+                f"{there} of {wanted} replicas are connected: events get 503 until REDIS_WAIT_REPLICAS of them are"
+            )
 
     async def leave(self) -> None:
         """Tell the console that this instance ends in order; raises RedisError."""

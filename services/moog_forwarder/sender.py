@@ -12,6 +12,7 @@ from mutt.answers import Verdict
 from mutt.circuit import Result, State
 from mutt.forwarding import Move, Resolution, RetryPolicy, circuit_result, resolve
 from mutt.moogsoft import body_of
+from services import tracing_utils
 from services.audit_logger import Delivery
 from services.logging_utils import get_logger
 from services.moog_forwarder.deliveries import DeliveryLog
@@ -20,7 +21,6 @@ from services.moog_forwarder.settler import AGAIN, Desk, Ended, Leaving
 from services.moog_forwarder.slo import SloCounter
 from services.moog_forwarder.webhook import Answer, Webhook
 from services.rate_limiter import Grant, RateLimiter
-from services.tracing_utils import span
 
 WAKE_SECONDS = 0.5
 STANDING_SECONDS = 0.5  # age past which the circuit's standing is read again before sending
@@ -47,6 +47,7 @@ class Sender:
         self._limiter = limiter
         self._deliveries = deliveries
         self._slo = slo
+        self._tracing = tracing_utils.active()
         self._under_way: set[asyncio.Task[None]] = set()
         self._policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
 
@@ -180,10 +181,16 @@ class Sender:
         return answer
 
     async def _post(self, group: Sequence[Item], body: bytes) -> Answer:
-        parent = group[0].event.envelope.traceparent
-        with span("moog.post", parent=parent, alerts=len(group)):
-            answer = await self._webhook.post(body)
+        traced = None
+        if self._tracing is not None:
+            envelopes = (item.event.envelope for item in group)
+            events = ((one.traceparent, {"mutt.event_id": one.event_id}) for one in envelopes)
+            traced = self._tracing.batch("moog.post", "client", events)
+        answer = await self._webhook.post(body, traceparent=None if traced is None else traced.traceparent)
         outcome = answer.outcome
+        if traced is not None:
+            facts = {"mutt.alerts": len(group), "http.response.status_code": answer.status or 0}
+            traced.end(facts, None if outcome.is_success else outcome.message)
         self._instruments.requests.labels("success" if outcome.is_success else "fail", outcome.reason).inc()
         self._instruments.latency.observe(answer.seconds)
         self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)
@@ -207,6 +214,7 @@ class Sender:
         words = outcome.verdict.value if outcome.is_success else f"{outcome.verdict.value}: {outcome.message}"
         self._deliveries.note(Delivery(envelope.event_id, now, envelope.retry_count + 1, answer.status, words))
         if resolution.move is Move.DONE:
+            self._instruments.delivered.observe_all([(now - item.event.event.received_at).total_seconds()])
             return
         say = log.error if resolution.move is Move.DEAD else log.info
         say(

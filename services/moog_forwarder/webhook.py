@@ -16,7 +16,6 @@ from mutt.errors import SettingsError
 from mutt.settings import MoogForwarderSettings
 from services.logging_utils import get_logger
 from services.runtime.secrets import SecretSource
-from services.tracing_utils import traceparent
 
 API_KEY = "MOOG_API_KEY"
 ANSWER_MOST = 64 * 1024  # bytes read of an answer; a longer one costs its connection
@@ -76,11 +75,11 @@ class Webhook:
             case scheme:
                 return f"{scheme} {key}"
 
-    async def post(self, body: bytes) -> Answer:
+    async def post(self, body: bytes, *, traceparent: str | None = None) -> Answer:
         """Send one request."""
         began = time.perf_counter()
         auth = self.authorization()
-        outcome, status = await self._post(body, auth)
+        outcome, status = await self._post(body, auth, traceparent)
         return Answer(outcome, status, time.perf_counter() - began, auth)
 
     async def has_new_key(self, used: str | None) -> bool:
@@ -91,15 +90,15 @@ class Webhook:
                 self._reread_at = time.monotonic()
         return self.authorization() != used
 
-    async def _post(self, body: bytes, auth: str | None) -> tuple[Outcome, int | None]:
+    async def _post(self, body: bytes, auth: str | None, traceparent: str | None) -> tuple[Outcome, int | None]:
         if self._session is None:
             raise RuntimeError("the webhook is used outside of its context")
         if auth is not None and not (auth.isascii() and auth.isprintable()):
             message = f"{API_KEY} holds characters that a header cannot carry"
             return Outcome(Verdict.MISCONFIGURED, "config", message), None
         headers = {} if auth is None else {self._settings.auth_header: auth}
-        if (parent := traceparent()) is not None:
-            headers["traceparent"] = parent
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         try:
             async with self._session.post(
                 self._settings.webhook_url, data=body, headers=headers, allow_redirects=False

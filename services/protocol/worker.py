@@ -224,6 +224,7 @@ class Worker(Claims):
         lease = self.lease
         answer = await _beat(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms])
         if answer == 1:
+            self._instruments.heartbeat.set_to_current_time()
             return
         if answer == 0:
             fresh = Lease(lease.pod, _new_token())
@@ -268,6 +269,8 @@ class Worker(Claims):
 
     async def _take_name(self, lease: Lease, *, only_free: bool = False) -> bool:
         taken = await _take(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms, int(only_free)])
+        if taken:
+            self._instruments.heartbeat.set_to_current_time()
         return bool(taken)
 
     def _go_on(self, lease: Lease) -> None:

@@ -96,6 +96,8 @@ def run(service: str, settings_class: type[S], instruments_class: type[I], main:
     except Exception:
         log.critical("the service failed and ends; nothing that it held is lost", exc_info=True)
         sys.exit(1)
+    finally:
+        tracing_utils.close()
 
 
 def registry() -> CollectorRegistry:

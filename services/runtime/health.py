@@ -62,6 +62,7 @@ class Health:
         states = dict(zip(names, answers, strict=True))
         failing = [name for name, up in states.items() if not up]
         healthy = not failing and not self.problems
+        self._instruments.healthy.set(healthy)
         document: dict[str, Any] = {
             "status": "healthy" if healthy else "unhealthy",
             **{name: "connected" if up else "disconnected" for name, up in states.items()},

@@ -11,9 +11,11 @@ MOOG_REASONS = ("", "timeout", "connection", "4xx", "5xx", "throttled", "config"
 ALERT_STATUSES = ("success", "dlq", "error")
 REPLAY_SOURCES = ("alerter", "moog")
 REPLAY_STATUSES = ("success", "fail")
+QUEUES = ("ingest", "quarantine", "alert", "dlq_alerter", "audit_pending", "retry", "dlq_moog", "poison")
 DB_OPERATIONS = ("select", "insert", "update", "delete")
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+WAYS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 MILLISECONDS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
 
 
@@ -34,9 +36,31 @@ class CommonInstruments:
         self.displaced = Counter(
             "mutt_worker_displaced_total", "Times that another worker took this one's name", registry=registry
         )
+        self.healthy = Gauge("mutt_healthy", "1 while /health answers 200, else 0", registry=registry)
+        self.heartbeat = Gauge(
+            "mutt_heartbeat_timestamp_seconds",
+            "When this instance last refreshed its heartbeat in Redis; 0: it keeps none",
+            registry=registry,
+        )
+        self.config_refused = Gauge(
+            "mutt_config_refused", "Dynamic values in Redis that this instance refuses", registry=registry
+        )
 
 
-class IngestorInstruments(CommonInstruments):
+class QueueInstruments(CommonInstruments):
+    """What those services measure that look after queues; each a part of them, so that none needs all to be seen."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.oldest_age = Gauge(
+            "mutt_queue_oldest_age_seconds",
+            "Time since the oldest entry of a queue was received; 0: the queue is empty",
+            ["queue"],
+            registry=registry,
+        )
+
+
+class IngestorInstruments(QueueInstruments):
     """The ingestor's metrics (port 8080)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -64,9 +88,13 @@ class IngestorInstruments(CommonInstruments):
         self.clock_skew = Gauge(
             "mutt_ingest_clock_skew_seconds", "This machine's clock minus Redis's", registry=registry
         )
+        self.redis_used = Gauge("mutt_redis_used_memory_bytes", "Memory that Redis uses", registry=registry)
+        self.redis_most = Gauge(
+            "mutt_redis_maxmemory_bytes", "Memory that Redis may use; 0: as much as there is", registry=registry
+        )
 
 
-class AlerterInstruments(CommonInstruments):
+class AlerterInstruments(QueueInstruments):
     """The alerter's metrics (port 8081)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -74,11 +102,20 @@ class AlerterInstruments(CommonInstruments):
         self.events = Counter("mutt_alerter_events_processed_total", "Events by status", ["status"], registry=registry)
         for status in EVENT_STATUSES:
             self.events.labels(status)
-        self.latency = Histogram(
+        self.latency = QuickHistogram(
             "mutt_alerter_processing_latency_seconds",
             "Claim to settle, per event",
             buckets=SECONDS,
             registry=registry,
+        )
+        self.audited = QuickHistogram(
+            "mutt_alerter_end_to_end_latency_seconds",
+            "Received by the ingestor to audited, per event",
+            buckets=WAYS,
+            registry=registry,
+        )
+        self.partitions_missing = Gauge(
+            "mutt_audit_partitions_missing", "Months due that have no partition of the audit", registry=registry
         )
         self.queue_depth = Gauge("mutt_alerter_queue_depth", "Alert queue depth", registry=registry)
         self.shed = Counter("mutt_alerter_shed_events_total", "Shed or deferred", ["mode"], registry=registry)
@@ -105,7 +142,7 @@ class AlerterInstruments(CommonInstruments):
         )
 
 
-class MoogForwarderInstruments(CommonInstruments):
+class MoogForwarderInstruments(QueueInstruments):
     """The Moog forwarder's metrics (port 8083)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -117,6 +154,12 @@ class MoogForwarderInstruments(CommonInstruments):
             self.requests.labels("success" if reason == "" else "fail", reason)
         self.latency = Histogram(
             "mutt_moog_request_latency_seconds", "Webhook request latency", buckets=SECONDS, registry=registry
+        )
+        self.delivered = QuickHistogram(
+            "mutt_moog_end_to_end_latency_seconds",
+            "Received by the ingestor to delivered, per alert",
+            buckets=WAYS,
+            registry=registry,
         )
         self.dlq_depth = Gauge("mutt_moog_dlq_depth", "Moog DLQ depth", registry=registry)
         self.processing_depth = Gauge(
@@ -163,7 +206,7 @@ class WebUiInstruments(CommonInstruments):
             self.db_query.labels(operation)
 
 
-class RemediationInstruments(CommonInstruments):
+class RemediationInstruments(QueueInstruments):
     """The remediation service's metrics (port 8086)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

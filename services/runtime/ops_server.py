@@ -27,6 +27,7 @@ def routes(health: Health, registry: CollectorRegistry) -> list[Route]:
         return JSONResponse(document, 200 if health.is_live else 503, API_VERSION)
 
     async def show_metrics(_request: Request) -> Response:
+        await health.report()  # what the metrics say of dependencies is of now, whether or not anybody asks for /health
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [Route("/health", show_health), Route("/live", show_live), Route("/metrics", show_metrics)]
