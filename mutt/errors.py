@@ -33,3 +33,10 @@ class PermanentError(MuttError):
 
 class MisconfiguredError(MuttError):
     """A setting, key or certificate is at fault: a person has to act, no event is at fault."""
+
+
+class UntrustedServerError(TransientError):
+    """A server could not show over TLS that it is the right one; the message names the cause, the setting, the remedy.
+
+    Transient, since the remedy may lie at the server: a renewed certificate is taken without a restart.
+    """

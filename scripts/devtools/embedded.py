@@ -90,8 +90,11 @@ def _reservations() -> int:
 # ---------------------------------------------------------------- Redis
 
 
-def redis_command(folder: Path, port: int, password: str) -> Command:
-    """Return the command of a durable Redis-compatible server on `folder`; writes its configuration there."""
+def redis_command(folder: Path, port: int, password: str, settings: Iterable[str] = ()) -> Command:
+    """Return the command of a durable Redis-compatible server on `folder`; writes its configuration there.
+
+    `settings` are further lines of it.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = folder / "server.conf"
     lines = (
@@ -105,6 +108,7 @@ def redis_command(folder: Path, port: int, password: str) -> Command:
         "maxmemory-policy noeviction",
         "daemonize no",
         'logfile ""',
+        *settings,
     )
     config.touch(mode=0o600)
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -118,6 +122,7 @@ class RedisServer:
     folder: Path
     port: int = field(default_factory=free_port)
     password: str = "redis-password"  # noqa: S105  # a server on the loopback that lives as long as a test
+    settings: Iterable[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -127,7 +132,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and wait until it has read its data and answers."""
-        command = redis_command(self.folder, self.port, self.password)
+        command = redis_command(self.folder, self.port, self.password, self.settings)
         command.options["preexec_fn"] = die_with_parent()
         self.process = _spawn(command, self.folder / "server.log")
         _wait_until(self._answers, self.process, f"Redis on port {self.port}", self.folder / "server.log")
