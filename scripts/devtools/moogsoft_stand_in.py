@@ -193,11 +193,13 @@ def application(stand_in: StandIn) -> web.Application:
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, default=8095)
     parser.add_argument("--state", type=Path, help="file that keeps what was received")
     options = parser.parse_args()
     stand_in = StandIn(options.state, os.environ.get("MOOG_API_KEY"))
-    web.run_app(application(stand_in), host=HOST, port=options.port, print=None, access_log=None, shutdown_timeout=0.5)
+    app = application(stand_in)
+    web.run_app(app, host=options.host, port=options.port, print=None, access_log=None, shutdown_timeout=0.5)
 
 
 if __name__ == "__main__":
