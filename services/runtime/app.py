@@ -84,8 +84,8 @@ def run(service: str, settings_class: type[S], instruments_class: type[I], main:
         print(f"mutt-{service} does not start:\n{error}", file=sys.stderr)  # noqa: T201  (logs need settings)
         sys.exit(EXIT_MISCONFIGURED)
     configure(settings.logs, f"mutt-{service}")
-    tracing_utils.configure(settings.tracing, f"mutt-{service}")
     try:
+        tracing_utils.configure(settings.tracing, f"mutt-{service}")
         uvloop.run(_run(service, settings, instruments_class, main))
     except (SettingsError, MisconfiguredError) as error:
         log.critical("the service cannot run with this configuration", problem=str(error))
