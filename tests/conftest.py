@@ -32,9 +32,10 @@ import redis
 import redis.asyncio
 
 from scripts.devtools.embedded import PostgresServer, RedisServer
-from scripts.devtools.services import HOST, database_environment, redis_environment
+from scripts.devtools.services import HOST, TREE, Service, database_environment, redis_environment
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.moogsoft import MoogStandIn
+from tests.harness.nursery import Nursery
 from tests.harness.processes import ServiceProcess, StartService, find_service
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Databases
@@ -206,8 +207,25 @@ def service_environment(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def nurseries() -> Iterator[Callable[[Service], Nursery]]:
+    """Return what starts a service in little time, made at the first start of each."""
+    made: dict[str, Nursery] = {}
+
+    def nursery(service: Service) -> Nursery:
+        if service.name not in made:
+            made[service.name] = Nursery(TREE / "services" / service.entry)
+        return made[service.name]
+
+    yield nursery
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def start_service(service_environment: dict[str, str], tmp_path: Path) -> Iterator[StartService]:
+def start_service(
+    service_environment: dict[str, str], tmp_path: Path, nurseries: Callable[[Service], Nursery]
+) -> Iterator[StartService]:
     """Start services by the path of their entry file; all are ended with the test."""
     started: list[ServiceProcess] = []
 
@@ -215,7 +233,7 @@ def start_service(service_environment: dict[str, str], tmp_path: Path) -> Iterat
         service = find_service(name)
         log = tmp_path / f"{service.name}-{len(started)}.log"
         pod = {"POD_NAME": f"{service.name}-{len(started)}"}
-        process = ServiceProcess(service, {**service_environment, **pod, **environment}, log)
+        process = ServiceProcess(service, {**service_environment, **pod, **environment}, log, nurseries(service))
         started.append(process)
         process.start(wait=wait)
         return process

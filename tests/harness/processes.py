@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripts.devtools.embedded import free_port
 from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST, SERVICES, Service, port_environment
+from tests.harness.nursery import Child, Nursery
 from tests.harness.waiting import wait_for
 
 START_TIMEOUT = 60.0  # seconds; five services that start at once on two busy cores take a third of it
@@ -32,31 +33,41 @@ class StartService(Protocol):
 class ServiceProcess:
     """One run of a service after another: `restart` keeps its ports, its POD_NAME and its log."""
 
-    def __init__(self, service: Service, environment: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self, service: Service, environment: Mapping[str, str], log_file: Path, nursery: Nursery | None = None
+    ) -> None:
         self.service = service
+        self._nursery = nursery
         self.ports = {use: free_port() for use in service.ports}
         self.environment = {**port_environment(service, self.ports), **environment}
         self.log_file = log_file
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the process (again)."""
+        """Start the process: the first time by its nursery, if it has one, and then by its command."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        environment = {**inherited, **self.environment}
+        if self._nursery is not None and self._process is None:
+            self._process = self._nursery.start(environment, self.log_file)
+        else:
+            self._process = self._run_command(environment)
+        if wait:
+            self.wait_healthy()
+
+    def _run_command(self, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         with self.log_file.open("ab") as output:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.service.command,
-                env={**inherited, **self.environment},
+                env=environment,
                 cwd="/",  # whatever a service reads by a relative path would be missed here
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 preexec_fn=die_with_parent(),  # noqa: PLW1509  # one system call, no lock
             )
-        if wait:
-            self.wait_healthy()
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
+    def process(self) -> "subprocess.Popen[bytes] | Child":
         """The process, running or ended."""
         if self._process is None:
             raise AssertionError(f"{self.service.name} was not started")
