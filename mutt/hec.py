@@ -102,9 +102,9 @@ def read_events(intake: Intake, body: bytes, coding: str, origin: Origin, receip
     """Take the objects of a request to /event, of which each has a member `event`; raises RecordError."""
     limits = intake.limits
     body = inflate(body, coding, limits.body_bytes)
-    if not body.strip():
+    records = split_body(body, "", limits.records, limits.depth).records if body.strip() else []
+    if not records:
         raise HecError(Code.NO_DATA, "the body is empty", "json")
-    records, _ = split_body(body, "", limits.records, limits.depth)
 
     def read(raw: bytes) -> tuple[bytes, Record]:
         if len(raw) > limits.event_bytes:

@@ -11,16 +11,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mutt.ids import uuid7
-from services.ingestor import replies
+from services.ingestor import hec, replies
+from services.ingestor.protocol import ROUTES
 from services.runtime.health import Health
 from services.runtime.ops_server import API_VERSION, routes
 
 
 def make_app(health: Health, registry: CollectorRegistry) -> Starlette:
-    """Return the app: /health, /live, /metrics, 405 on the ingest paths, 404 elsewhere."""
-    paths = [path.decode() for path in (replies.CURRENT_PATH, replies.ROOT_PATH, *replies.DEPRECATED_PATHS)]
+    """Return the app: /health, /live, /metrics, Splunk's health, 405 on the ingest paths, 404 elsewhere."""
+    ingest = [Route(path.decode(), _unreachable, methods=["POST"]) for path in ROUTES]
     app = Starlette(
-        routes=[*routes(health, registry), *(Route(path, _unreachable, methods=["POST"]) for path in paths)],
+        routes=[*routes(health, registry), *hec.health_routes(health), *ingest],
         exception_handlers={HTTPException: _refuse},
     )
     # Senders follow no redirect, they drop what they sent: a 404 tells their operators the right path.

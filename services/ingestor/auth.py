@@ -36,6 +36,11 @@ class KeyRing:
         return sum(compare_digest(digest, known) for known in self._digests) > 0
 
 
+def is_presented(headers: Mapping[bytes, bytes]) -> bool:
+    """Say whether the headers carry a key at all."""
+    return presented_key(headers) != b""
+
+
 def presented_key(headers: Mapping[bytes, bytes]) -> bytes:
     """Return the key of X-API-KEY, else of Authorization (Bearer, Splunk, or Basic's password); empty if none."""
     key = headers.get(b"x-api-key")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from mutt.intake import Taken
+from mutt.intake import Receipt, Taken
 from mutt.records import RecordError
 from services.ingestor import replies
 from services.ingestor.commit import INTERNAL, Refusal
@@ -58,6 +58,8 @@ class Exchange:
     response_complete = False
     disconnected = False
     single = True
+    inline_bytes = INLINE_BYTES
+    media = replies.JSON
     entries: Sequence[bytes] = ()
     quarantine: Sequence[bytes] = ()
     size = 0
@@ -164,8 +166,11 @@ class Exchange:
         if failure is not None:
             log.error("a request failed within the ingestor", correlation_id=correlation_id, exc_info=failure)
         log.debug("refused", reason=refusal.reason, message=refusal.message, correlation_id=correlation_id)
-        body = replies.error(refusal.message, correlation_id, **refusal.details)
-        self._reply(refusal.status, body, refusal.retry_after)
+        self._reply(refusal.status, self._error(refusal, correlation_id), refusal.retry_after)
+
+    def _error(self, refusal: Refusal, correlation_id: str) -> bytes:
+        """Return the body of a refusal."""
+        return replies.error(refusal.message, correlation_id, **refusal.details)
 
     def _reply(self, status: int, body: bytes, retry_after: int | None = None) -> None:
         self._release()
@@ -176,7 +181,9 @@ class Exchange:
         connection = self._connection
         close = not self.keep_alive
         date = connection.date()
-        data = replies.response(status, body, date, deprecated=head.deprecated, close=close, retry_after=retry_after)
+        data = replies.response(
+            status, body, date, self.media, deprecated=head.deprecated, close=close, retry_after=retry_after
+        )
         connection.send(data)
         self._door.latency.observe(time.perf_counter() - self._began)
         if self._traced is not None:
@@ -209,7 +216,7 @@ class Exchange:
 
     def _read(self, body: bytes) -> None:
         head = self._head
-        if len(body) > INLINE_BYTES or head.coding:
+        if len(body) > self.inline_bytes or head.coding:
             reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
             reading.add_done_callback(self._was_read)
             return
@@ -225,7 +232,12 @@ class Exchange:
             self._traced = door.tracing.request("ingest", head.traceparent, time.perf_counter() - self._began)
             if self._traced is not None:
                 receipt.traceparent = self._traced.traceparent
-        return door.intake.read(body, head.coding, head.content_type, receipt)
+        return self._understand(body, receipt)
+
+    def _understand(self, body: bytes, receipt: Receipt) -> Taken:
+        """Return what a body holds; raises RecordError."""
+        head = self._head
+        return self._door.intake.read(body, head.coding, head.content_type, receipt)
 
     def _end_trace(self, traced: "Traced", status: int) -> None:
         taken = self._taken
@@ -241,9 +253,12 @@ class Exchange:
 
     def _unread(self, error: Exception) -> None:
         if isinstance(error, RecordError):
-            self._refuse(Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {}), error.records)
+            self._refuse(self._refusal_of(error), error.records)
         else:
             self._refuse(INTERNAL, 1, error)
+
+    def _refusal_of(self, error: RecordError) -> Refusal:
+        return Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {})
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken

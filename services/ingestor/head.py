@@ -13,6 +13,8 @@ END = b"\r\n\r\n"
 class Head:
     """Headers of one request, their names in lower case; `length` is None for a chunked body."""
 
+    query = b""
+
     def __init__(self, headers: Sequence[tuple[bytes, bytes]], *, deprecated: bool, keep_alive: bool) -> None:
         self.headers = named = dict(headers)
         self.deprecated = deprecated

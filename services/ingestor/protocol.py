@@ -11,13 +11,20 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from services.ingestor import hec, otlp
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
 from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 
-# path -> whether it is deprecated
-ROUTES = {CURRENT_PATH: False, ROOT_PATH: False} | dict.fromkeys(DEPRECATED_PATHS, True)
+# path -> who answers it, and whether it is deprecated
+ROUTES: dict[bytes, tuple[type[Exchange], bool]] = {
+    CURRENT_PATH: (Exchange, False),
+    ROOT_PATH: (Exchange, False),
+    **dict.fromkeys(DEPRECATED_PATHS, (Exchange, True)),
+    **{path: (kind, False) for path, kind in hec.ROUTES.items()},
+    **{path: (kind, False) for path, kind in otlp.ROUTES.items()},
+}
 SWEEP_SECONDS = 0.5
 HEAD_BYTES = 64 * 1024  # of a head, or of what follows a chunked body, that does not end
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -86,15 +93,19 @@ class IngestProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Route: an ingest request is judged by its headers at once."""
-        deprecated = ROUTES.get(self.url)
-        if deprecated is None:
-            deprecated = ROUTES.get(httptools.parse_url(self.url).path)
-        if deprecated is None or self.parser.get_method() != b"POST":
+        route, query = ROUTES.get(self.url), None
+        if route is None:
+            parsed = httptools.parse_url(self.url)
+            route, query = ROUTES.get(parsed.path), parsed.query
+        if route is None or self.parser.get_method() != b"POST":
             self._to_app()
             return
+        kind, deprecated = route
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         head = Head(self.headers, deprecated=deprecated, keep_alive=keep_alive)
-        exchange = Exchange(self._door, self, head, self._began)
+        if query:
+            head.query = query
+        exchange = kind(self._door, self, head, self._began)
         exchange.judge()
         previous, self.cycle = self.cycle, exchange
         if previous is None or previous.response_complete:

@@ -15,7 +15,8 @@ DEPRECATED_SINCE = 1_767_225_600  # epoch seconds, as RFC 9745 writes it: the da
 
 _encode = msgspec.json.Encoder().encode
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_COMMON = b"content-type: application/json\r\nx-api-version: v2.5\r\n"
+JSON, PROTOBUF = b"application/json", b"application/x-protobuf"
+_COMMON = b"x-api-version: v2.5\r\n"
 _DEPRECATION = (
     b"x-api-deprecated: true\r\n"
     b"deprecation: @%d\r\n" % DEPRECATED_SINCE + b'link: <%s>; rel="successor-version"\r\n' % CURRENT_PATH
@@ -52,15 +53,25 @@ def error(message: str, correlation_id: str, **details: int) -> bytes:
 
 
 def response(
-    status: int, body: bytes, date: bytes, *, deprecated: bool, close: bool, retry_after: int | None = None
+    status: int,
+    body: bytes,
+    date: bytes,
+    media: bytes = JSON,
+    *,
+    deprecated: bool,
+    close: bool,
+    retry_after: int | None = None,
 ) -> bytes:
     """Return the whole HTTP/1.1 response; `date` is the ready-made Date line, `retry_after` seconds."""
-    return b"%scontent-length: %d\r\n\r\n%s" % (_head(status, date, deprecated, close, retry_after), len(body), body)
+    head = _head(status, date, media, deprecated, close, retry_after)
+    return b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
 
 
 @lru_cache(maxsize=64)
-def _head(status: int, date: bytes, deprecated: bool, close: bool, retry_after: int | None) -> bytes:
-    head = _STATUS[status] + date + _COMMON
+def _head(  # noqa: PLR0917  (a cached call by keyword is slower)
+    status: int, date: bytes, media: bytes, deprecated: bool, close: bool, retry_after: int | None
+) -> bytes:
+    head = _STATUS[status] + date + b"content-type: " + media + b"\r\n" + _COMMON
     if deprecated:
         head += _DEPRECATION
     if retry_after is not None:
