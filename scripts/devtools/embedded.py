@@ -134,8 +134,8 @@ class RedisServer:
         """Start the server and wait until it has read its data and answers."""
         command = redis_command(self.folder, self.port, self.password, self.settings)
         command.options["preexec_fn"] = die_with_parent()
-        self.process = _spawn(command, self.folder / "server.log")
-        _wait_until(self._answers, self.process, f"Redis on port {self.port}", self.folder / "server.log")
+        self.process = spawn(command, self.folder / "server.log")
+        wait_until(self._answers, self.process, f"Redis on port {self.port}", self.folder / "server.log")
 
     def _answers(self) -> bool:
         with redis.Redis(host=HOST, port=self.port, password=self.password, socket_timeout=2) as client:
@@ -146,11 +146,11 @@ class RedisServer:
 
     def kill(self) -> None:
         """Kill it as kill -9 does, and wait until it is gone."""
-        _end(self.process, signal.SIGKILL)
+        end(self.process, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stop it in order."""
-        _end(self.process, signal.SIGTERM)
+        end(self.process, signal.SIGTERM)
 
     def pause(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
@@ -283,8 +283,8 @@ class PostgresServer:
         clear_postgres_leftovers(self.folder)
         command = postgres_command(self.folder, self.port, self.settings, signal.SIGQUIT)
         log = self.folder.parent / f"{self.folder.name}.log"
-        self.process = _spawn(command, log)
-        _wait_until(self._answers, self.process, f"PostgreSQL on port {self.port}", log)
+        self.process = spawn(command, log)
+        wait_until(self._answers, self.process, f"PostgreSQL on port {self.port}", log)
 
     def _answers(self) -> bool:
         try:
@@ -295,12 +295,12 @@ class PostgresServer:
 
     def kill(self) -> None:
         """Kill it and its backends as kill -9 does, and wait until they are gone."""
-        _end(self.process, signal.SIGKILL)
+        end(self.process, signal.SIGKILL)
         clear_postgres_leftovers(self.folder)
 
     def stop(self) -> None:
         """Stop it in order, without waiting for its clients."""
-        _end(self.process, signal.SIGINT)
+        end(self.process, signal.SIGINT)
 
     def pause(self) -> None:
         """Let it hang, its backends included: connections stay open, nothing is answered."""
@@ -331,14 +331,16 @@ def _server_environment(folder: Path) -> dict[str, str]:
 # ---------------------------------------------------------------- helpers of the two classes
 
 
-def _spawn(command: Command, log: Path) -> "subprocess.Popen[bytes]":
+def spawn(command: Command, log: Path) -> "subprocess.Popen[bytes]":
+    """Start a server whose output goes to the end of `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             command.arguments, **command.options, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
 
-def _wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", what: str, log: Path) -> None:
+def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", what: str, log: Path) -> None:
+    """Return once `ready` says so; raises EmbeddedServerError with the end of the log."""
     deadline = time.monotonic() + START_DEADLINE
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -348,7 +350,8 @@ def _wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", w
         time.sleep(0.01)
 
 
-def _end(process: "subprocess.Popen[bytes] | None", number: int) -> None:
+def end(process: "subprocess.Popen[bytes] | None", number: int) -> None:
+    """End a process by a signal, and by SIGKILL when that does not do."""
     if process is None or process.poll() is not None:
         return
     process.send_signal(signal.SIGCONT)  # a paused process hears nothing but SIGKILL

@@ -1,137 +1,150 @@
 """Secrets from Vault in production, from the environment or files in development, behind one interface."""
 
 import asyncio
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
 
-import hvac
-
-from mutt.errors import MisconfiguredError, SettingsError, TransientError
-from mutt.server_settings import VaultSettings
+from mutt.errors import MuttError, SettingsError
 from services.logging_utils import get_logger
+
+REFRESH_SECONDS = 60.0
+RETRY_SECONDS = 5.0  # between two readings while the source is away
+APART_SECONDS = 1.0  # between two readings, however many connections ask for one
+# Without these a service serves nobody: a source that has lost one is in the middle of a mistake.
+ESSENTIAL = ("INGEST_API_KEY", "WEBUI_API_KEY", "REDIS_PASS_CURRENT", "DB_PASS_CURRENT")
 
 log = get_logger(__name__)
 
 
-class SecretSource(Protocol):
-    """Named secrets, held in memory; `problem` says why what is held may be old (None: it is current)."""
+class SecretSource(ABC):
+    """Named secrets, held in memory and read again from time to time; what is held outlives its source's absence.
 
-    problem: str | None
+    `problem` says why what is held may be old (None: it is current); `read_at` is the time (epoch seconds) at which the
+    last reading that succeeded began: what was written before is held now.
+    """
+
+    kind: str
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.read_at = 0.0
+        self._held: Mapping[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._begun = 0
+        self._ended = float("-inf")
+        self._wanted = asyncio.Event()
 
     def get(self, name: str) -> str | None:
         """Return a secret as last read, None when there is none."""
+        return self._held.get(name) or None
 
     async def refresh(self) -> None:
-        """Read all secrets again; on failure keep what is held and set `problem`."""
+        """Read all secrets again; on failure keep what is held and set `problem`.
+
+        Callers that ask at once share one reading, but never one that began before they asked.
+        """
+        asked = self._begun
+        async with self._lock:
+            if self._begun > asked:
+                return
+            await asyncio.sleep(max(0.0, self._ended + self._apart() - time.monotonic()))
+            self._begun += 1
+            try:
+                await self.read()
+            except MuttError as error:
+                self._tell(str(error))
+            finally:
+                self._ended = time.monotonic()
+
+    async def read(self) -> None:
+        """Read all secrets now; raises MuttError, and then what was held is still held."""
+        began = time.time()
+        fresh = await self._fetch()
+        lost = [name for name in ESSENTIAL if self._held.get(name) and not fresh.get(name)]
+        if lost:
+            self._held = {**fresh, **{name: self._held[name] for name in lost}}
+            raise SettingsError(
+                f"{', '.join(lost)} cannot be found any more in {self._place()}: the former value stays in force until "
+                "there is one again"
+            )
+        self._held = fresh
+        self.read_at = began
+        self._tell(None)
+
+    def soon(self) -> None:
+        """Have `keep_fresh` read the secrets now (SIGHUP)."""
+        self._wanted.set()
 
     async def keep_fresh(self) -> None:
-        """Renew what has to be renewed, for ever; cancelled at the end of the process."""
+        """Read the secrets again and again, for ever; cancelled at the end of the process."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    self._wanted.wait(), min(RETRY_SECONDS, self._due()) if self.problem else self._due()
+                )
+            self._wanted.clear()
+            await self.refresh()
+
+    @abstractmethod
+    async def _fetch(self) -> dict[str, str]:
+        """Return the secrets as they are now; raises MuttError."""
+
+    @abstractmethod
+    def _due(self) -> float:
+        """Return the seconds until the next reading."""
+
+    @abstractmethod
+    def _place(self) -> str:
+        """Name the source for an operator."""
+
+    def _apart(self) -> float:
+        return 0.0
+
+    def _tell(self, problem: str | None) -> None:
+        if problem == self.problem:
+            return
+        if problem:
+            log.warning("secrets are not current, going on with what is held", problem=problem)
+        else:
+            log.info("secrets are current again")
+        self.problem = problem
 
 
-class EnvironmentSecrets:
+class EnvironmentSecrets(SecretSource):
     """Secrets of development: variable NAME, or the file that NAME_FILE names (read again at each refresh)."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    kind = "environment"
+
+    def __init__(self, environ: Mapping[str, str], refresh_seconds: float = REFRESH_SECONDS) -> None:
+        super().__init__()
         self._environ = dict(environ)
-        self._files: dict[str, str] = {}
-        self.problem: str | None = None
-        self._read()
+        self._refresh_seconds = refresh_seconds
+        self._held = self._read_files()
+        self.read_at = time.time()
 
-    def get(self, name: str) -> str | None:
-        """Return NAME's value, else the content of NAME_FILE, else None."""
-        return self._environ.get(name) or self._files.get(name) or None
+    async def _fetch(self) -> dict[str, str]:
+        return self._read_files()
 
-    async def refresh(self) -> None:
-        """Read the files again."""
-        try:
-            self._read()
-        except SettingsError as error:
-            self.problem = str(error)
+    def _due(self) -> float:
+        return self._refresh_seconds
 
-    async def keep_fresh(self) -> None:
-        """Nothing expires here."""
+    def _place(self) -> str:
+        return "the files that NAME_FILE variables name"
 
-    def _read(self) -> None:
+    def _read_files(self) -> dict[str, str]:
+        held = {name: value for name, value in self._environ.items() if value}
         for variable, path in self._environ.items():
-            if not variable.endswith("_FILE") or not _is_secret(variable.removesuffix("_FILE")) or not path:
+            name = variable.removesuffix("_FILE")
+            if name == variable or not _is_secret(name) or not path or held.get(name):
                 continue
             try:
-                self._files[variable.removesuffix("_FILE")] = Path(path).read_text(encoding="utf-8").strip()
+                held[name] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"{variable}={path!r} cannot be read: {error}") from error
-        self.problem = None
-
-
-class VaultSecrets:
-    """Secrets of production: KV version 2, or 1 where the mount is that, by AppRole."""
-
-    def __init__(self, settings: VaultSettings) -> None:
-        self._settings = settings
-        self._client = hvac.Client(url=settings.addr, timeout=5)
-        self._values: dict[str, Any] = {}
-        self.problem: str | None = None
-
-    def get(self, name: str) -> str | None:
-        """Return a secret as last read from Vault."""
-        value = self._values.get(name)
-        return str(value) if value else None
-
-    async def refresh(self) -> None:
-        """Read the path again, logging in first where the token is missing or no longer valid."""
-        try:
-            self._values = await asyncio.to_thread(self._fetch)
-            self.problem = None
-        except Exception as error:  # noqa: BLE001  (hvac raises its own, requests' and OSError: Vault is away)
-            self.problem = f"Vault at {self._settings.addr} cannot be read: {type(error).__name__}: {error}"
-            log.warning("secrets are not current, going on with what is held", problem=self.problem)
-
-    async def keep_fresh(self) -> None:
-        """Every `VAULT_RENEW_CHECK_INTERVAL` seconds renew a token that is about to expire."""
-        while True:
-            await asyncio.sleep(self._settings.renew_check_interval)
-            try:
-                await asyncio.to_thread(self._renew)
-            except Exception as error:  # noqa: BLE001  (as above; the next refresh logs in again)
-                log.warning("the Vault token was not renewed", error=f"{type(error).__name__}: {error}")
-                await self.refresh()
-
-    def _fetch(self) -> dict[str, Any]:
-        if not self._client.is_authenticated():
-            self._login()
-        mount, _, path = self._settings.secrets_path.partition("/")
-        try:
-            reply = self._client.secrets.kv.v2.read_secret_version(
-                path=path, mount_point=mount, raise_on_deleted_version=True
-            )
-            return dict(reply["data"]["data"])
-        except hvac.exceptions.InvalidPath:
-            return dict(self._client.secrets.kv.v1.read_secret(path=path, mount_point=mount)["data"])
-
-    def _login(self) -> None:
-        path = Path(self._settings.secret_id_file)
-        try:
-            secret_id = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise MisconfiguredError(f"VAULT_SECRET_ID_FILE={str(path)!r} cannot be read: {error}") from error
-        self._client.auth.approle.login(role_id=self._settings.role_id, secret_id=secret_id)
-
-    def _renew(self) -> None:
-        token = self._client.auth.token.lookup_self()["data"]
-        if token["ttl"] < self._settings.token_renew_threshold:
-            self._client.auth.token.renew_self()
-
-
-async def open_secrets(settings: VaultSettings, environ: Mapping[str, str]) -> SecretSource:
-    """Return the source that the settings name, read once; raises TransientError when Vault cannot be read."""
-    if not settings.addr:
-        log.info("secrets come from the environment, since VAULT_ADDR is not set")
-        return EnvironmentSecrets(environ)
-    vault = VaultSecrets(settings)
-    await vault.refresh()
-    if vault.problem:
-        raise TransientError(vault.problem)
-    return vault
+        return held
 
 
 def required(secrets: SecretSource, name: str) -> str:
@@ -143,4 +156,4 @@ def required(secrets: SecretSource, name: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith(("_KEY", "_KEYS", "_KEY_NEXT", "_CURRENT", "_NEXT"))
+    return name.endswith(("_KEY", "_KEYS", "_PASS", "_CURRENT", "_NEXT"))
