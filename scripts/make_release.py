@@ -23,7 +23,15 @@ TREE = Path(__file__).resolve().parent.parent
 LOCK, TOOLS_LOCK = "requirements/runtime.txt", "requirements/release.txt"
 INSTALLER, ENV_FILE = "release/install.sh", "release/mutt.env"
 # What a machine in production has no use for.
-LEFT_OUT = ("tests/", "benchmarks/", "release/", "scripts/devtools/", "scripts/muttdev.py", "requirements/development")
+LEFT_OUT = (
+    "tests/",
+    "benchmarks/",
+    "release/",
+    "scripts/devtools/",
+    "scripts/muttdev.py",
+    "requirements/development",
+    "requirements/tests",
+)
 HIDDEN = "."
 # The oldest glibc whose wheels are taken, so that a bundle made on a new system installs on RHEL 8 and Debian 11.
 GLIBC = "2.28"
