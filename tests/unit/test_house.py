@@ -15,7 +15,7 @@ from tests.contract.sheet import WAITING
 from tests.contract.usage import attributes_read, fields
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CODE = ("mutt", "services", "scripts", "benchmarks", "tests")
+CODE = ("mutt", "services", "scripts", "benchmarks", "integrations", "tests")
 MODULE_MOST = 400  # lines
 
 

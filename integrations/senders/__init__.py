@@ -1,0 +1,1 @@
+"""The parts of mutt-send and mutt-trap."""
