@@ -19,6 +19,7 @@ PACKAGES = {
     "pg_ctl": "postgresql-15",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
     "syslog-ng": "syslog-ng-core",
     "rsyslogd": "rsyslog",
     "snmptrapd": "snmptrapd",
