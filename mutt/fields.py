@@ -86,10 +86,10 @@ def _of_unusual_text(text: str) -> datetime | None:
 
 
 def _of_epoch(number: float) -> datetime | None:
-    if not math.isfinite(number):
-        return None
-    seconds = number / 1000 if abs(number) >= MILLISECONDS_FROM else number
     try:
+        if not math.isfinite(number):  # (an integer may be too large to ask even that)
+            return None
+        seconds = number / 1000 if abs(number) >= MILLISECONDS_FROM else number
         return EPOCH + timedelta(seconds=seconds)
     except OverflowError:
         return None

@@ -56,6 +56,7 @@ def test_digits_that_could_also_be_a_date_of_the_eighteenth_century_are_millisec
         {},
         float("nan"),
         1e300,
+        10**400,
         -1e300,
         "0001-01-01T00:00:00+23:00",
         "9999-12-31T23:59:59-23:00",
