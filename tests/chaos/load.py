@@ -28,6 +28,7 @@ class Ledger:
         self.acknowledged: dict[str, Event] = {}
         self.repeated = 0
         self.complaints: list[str] = []
+        self.key = INGEST_API_KEY  # read for each body: a rotation changes it
         self._lock = threading.Lock()
 
     def note(self, events: list[Event], repetitions: int) -> None:
@@ -62,7 +63,7 @@ class Sender(threading.Thread):
 
     def _send(self, body: bytes, events: int) -> bool:
         try:
-            reply = requests.post(self._url, body, headers={"X-API-KEY": INGEST_API_KEY}, timeout=TIMEOUT)
+            reply = requests.post(self._url, body, headers={"X-API-KEY": self._ledger.key}, timeout=TIMEOUT)
         except requests.RequestException:
             return False
         if reply.status_code == 200:

@@ -22,7 +22,7 @@ class MoogStandIn:
         self.url = f"http://{HOST}:{self.port}"
         self.events_url = f"{self.url}/events"
         self._folder = folder
-        self._api_key = api_key
+        self.api_key = api_key
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -31,7 +31,7 @@ class MoogStandIn:
         with (self._folder / "moogsoft.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, "--state", str(self._folder / "moogsoft.ndjson")],
-                env={"MOOG_API_KEY": self._api_key},
+                env={"MOOG_API_KEY": self.api_key},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

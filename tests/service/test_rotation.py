@@ -1,0 +1,215 @@
+"""Every password and key is changed under load, by the commands of docs/operations/rotation.md as they stand there.
+
+Meanwhile every connection of MUTT is cut again and again, so that new ones have to be made at each moment of each step.
+"""
+
+import getpass
+import os
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+import requests
+
+from scripts.devtools.embedded import HOST, PostgresServer, RedisServer, postgres_binary
+from scripts.devtools.services import TREE, database_environment, redis_environment
+from scripts.devtools.vault import MOUNT, NAME, VaultServer, vault_binary
+from tests.chaos.books import faults
+from tests.chaos.load import Ledger, load
+from tests.chaos.stage import SETTINGS, make_rules, wait_settled
+from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
+from tests.harness.documents import Shell, blocks, command, headings
+from tests.harness.moogsoft import MoogStandIn
+from tests.harness.processes import ServiceProcess, StartService
+from tests.harness.programs import program
+from tests.harness.vault import fill, running_vault
+from tests.harness.waiting import wait_for
+
+PAGE = TREE / "docs" / "operations" / "rotation.md"
+START, REDIS, POSTGRES = "Where things are", "The password of Redis", "The password of PostgreSQL"
+SENDERS, CONSOLE, MOOGSOFT = "The key of the senders", "The keys of the console", "The key for Moogsoft"
+SECRET_ID = "The secret id of the AppRole"
+ADMIN = "an-admin-that-no-rotation-touches"
+SECONDS_BETWEEN_CUTS = 0.7
+NEW_MOOG_KEY = "the-new-key-at-moogsoft"
+
+
+class Cuts(threading.Thread):
+    """Cuts every connection of MUTT to Redis and PostgreSQL, until it is enough; counts them."""
+
+    def __init__(self, redis_server: RedisServer, postgres: PostgresServer) -> None:
+        super().__init__(daemon=True)
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.acl_setuser(ADMIN, enabled=True, passwords=[f"+{ADMIN}"], keys="*", commands=["+@all"])
+        self.redis = redis.Redis(host=HOST, port=redis_server.port, username=ADMIN, password=ADMIN)
+        self._postgres = postgres
+        self.counted = {"redis": 0, "postgres": 0}
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        while not self.enough.wait(SECONDS_BETWEEN_CUTS):
+            for client in self.redis.client_list():
+                if client["name"].startswith("mutt-"):
+                    self.counted["redis"] += self.redis.client_kill_filter(_id=client["id"])
+            with suppress(psycopg.Error), psycopg.connect(self._postgres.url()) as connection:
+                ended = connection.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'mutt_user'"
+                ).fetchone()
+                self.counted["postgres"] += ended[0] if ended else 0
+
+
+@contextmanager
+def cutting(redis_server: RedisServer, postgres: PostgresServer) -> Iterator[Cuts]:
+    cuts = Cuts(redis_server, postgres)
+    cuts.start()
+    try:
+        yield cuts
+    finally:
+        cuts.enough.set()
+        cuts.join(30)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[VaultServer]:
+    with running_vault(tmp_path / "vault") as started:
+        yield started
+
+
+@pytest.fixture
+def held(own_redis: RedisServer, own_database_url: str, vault: VaultServer, tmp_path: Path) -> dict[str, str]:
+    """Fill Vault with all that the five services need, and return the variables that lead them there."""
+    values = {
+        "INGEST_API_KEY": INGEST_API_KEY,
+        "WEBUI_API_KEY": WEBUI_API_KEY,
+        "MOOG_API_KEY": MOOG_API_KEY,
+        "REDIS_PASS_CURRENT": redis_environment(own_redis.url)["REDIS_PASS_CURRENT"],
+        "DB_PASS_CURRENT": database_environment(own_database_url)["DB_PASS_CURRENT"],
+    }
+    return {**fill(vault, tmp_path, values), "SECRETS_REFRESH_INTERVAL": "1"}
+
+
+@pytest.fixture
+def shell(
+    own_redis: RedisServer, own_postgres: PostgresServer, vault: VaultServer, held: dict[str, str], tmp_path: Path
+) -> Iterator[Shell]:
+    """Open the shell of an operator, with the variables that the page asks for."""
+    programs = tmp_path / "programs"
+    cli = program("redis-cli")
+    command(programs, "redis-cli", cli.path, LD_LIBRARY_PATH=cli.environment.get("LD_LIBRARY_PATH", ""))
+    command(programs, "psql", postgres_binary("psql"))
+    command(programs, "vault", vault_binary())
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(work),
+        "VAULT_ADDR": vault.address,
+        "VAULT_TOKEN": vault.root_token,
+        "VAULT_SECRET_ID_FILE": held["VAULT_SECRET_ID_FILE"],
+        "MUTT_USER": getpass.getuser(),
+        "REDIS_HOST": HOST,
+        "REDIS_PORT": str(own_redis.port),
+        "REDIS_TLS": "",
+        "PGHOST": HOST,
+        "PGPORT": str(own_postgres.port),
+        "PGUSER": "postgres",
+        "PGPASSWORD": own_postgres.password,
+        "PGDATABASE": "postgres",
+        "DB_USER": "mutt_user",
+    }
+    with Shell(work, environment) as opened:
+        yield opened
+
+
+def secret(vault: VaultServer, name: str) -> str:
+    found = vault.client.secrets.kv.v2.read_secret_version(NAME, mount_point=MOUNT, raise_on_deleted_version=True)
+    return str(found["data"]["data"][name])
+
+
+def console_answers(webui: ServiceProcess, key: str) -> int:
+    """Return what a key gets; 503 is a connection that was cut just now."""
+
+    def answer() -> int:
+        status = requests.get(f"{webui.url}/api/v2/rules", headers={"X-API-KEY": key}, timeout=30).status_code
+        return 0 if status == 503 else status
+
+    return wait_for(answer, "an answer of the console")
+
+
+def run_all(shell: Shell, heading: str) -> None:
+    for block in blocks(PAGE, heading):
+        shell.run(block)
+
+
+def rotate_keys(shell: Shell, vault: VaultServer, ledger: Ledger, webui: ServiceProcess, moogsoft: MoogStandIn) -> None:
+    both, ended = blocks(PAGE, SENDERS)
+    shell.run(both)
+    ledger.key = secret(vault, "INGEST_API_KEY_NEXT")
+    shell.run(ended)
+
+    both, ended = blocks(PAGE, CONSOLE)
+    shell.run(both)
+    following = secret(vault, "WEBUI_API_KEY_NEXT")
+    assert (console_answers(webui, WEBUI_API_KEY), console_answers(webui, following)) == (200, 200)
+    shell.run(ended)
+    assert (console_answers(webui, WEBUI_API_KEY), console_answers(webui, following)) == (401, 200)
+
+    moogsoft.kill()
+    moogsoft.api_key = NEW_MOOG_KEY
+    moogsoft.start()
+    shell.run(f"echo {NEW_MOOG_KEY} > new-moog-key")
+    delivered = moogsoft.stats()["count"]
+    run_all(shell, MOOGSOFT)
+    wait_for(lambda: moogsoft.stats()["count"] > delivered, "alerts under the new key")
+
+
+@pytest.mark.timeout(300)
+def test_every_password_and_key_is_rotated_under_load_and_nothing_is_refused_or_lost(  # noqa: PLR0917
+    own_redis: RedisServer,
+    own_postgres: PostgresServer,
+    own_database_url: str,
+    vault: VaultServer,
+    held: dict[str, str],
+    moog_stand_in: MoogStandIn,
+    start_service: StartService,
+    shell: Shell,
+) -> None:
+    make_rules(own_database_url)
+    redis_password = own_redis.password
+    settings = {**SETTINGS, "webui": {}}
+    services = {name: start_service(name, wait=False, **settings[name], **held) for name in settings}
+    for service in services.values():
+        service.wait_healthy()
+    shell.run(f"MUTT_METRICS='{' '.join(service.metrics_url for service in services.values())}'")
+    run_all(shell, START)
+
+    sending = load(2, random.randrange(10**9), f"{services['ingestor'].url}/api/v2/ingest")
+    with sending as ledger, cutting(own_redis, own_postgres) as cuts:
+        run_all(shell, REDIS)
+        run_all(shell, POSTGRES)
+        rotate_keys(shell, vault, ledger, services["webui"], moog_stand_in)
+        run_all(shell, SECRET_ID)
+    assert min(cuts.counted.values()) > 10, cuts.counted
+
+    own_redis.password = secret(vault, "REDIS_PASS_CURRENT")
+    password = secret(vault, "DB_PASS_CURRENT")
+    database_url = own_postgres.url(own_database_url.rsplit("/", 1)[1], "mutt_user", password)
+    assert own_redis.password != redis_password
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(own_database_url)
+    with redis.Redis.from_url(own_redis.url) as client:
+        wait_settled(client, services.values())
+        assert faults(ledger, client, database_url, moog_stand_in.alerts()) == []
+    texts = {name: service.log() for name, service in services.items()}
+    for name in ("REDIS_PASS_CURRENT", "DB_PASS_CURRENT", "INGEST_API_KEY", "WEBUI_API_KEY", "MOOG_API_KEY"):
+        assert not [service for service, text in texts.items() if secret(vault, name) in text], name
+    assert {name: service.terminate() for name, service in services.items()} == dict.fromkeys(services, 0)
+
+
+def test_every_block_of_the_page_is_run_here() -> None:
+    assert headings(PAGE) == [START, REDIS, POSTGRES, SENDERS, CONSOLE, MOOGSOFT, SECRET_ID]
