@@ -16,8 +16,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
 from mutt import dynamic_keys, settings
+from mutt.archive_settings import ArchiveSettings
 from mutt.counting_settings import CountingSettings
-from mutt.server_settings import DatabaseSettings, RedisSettings, VaultSettings
+from mutt.server_settings import DatabaseSettings, OwnTlsSettings, RedisSettings, VaultSettings
 from mutt.variables import Variable
 from scripts.devtools.api_reference import reference
 from scripts.devtools.services import SERVICES as PROCESSES
@@ -34,7 +35,7 @@ TITLES = {
     "remediation": "Remediation",
 }
 SHARED = (
-    settings.LogSettings, settings.TracingSettings, RedisSettings, VaultSettings,
+    settings.LogSettings, settings.TracingSettings, RedisSettings, OwnTlsSettings, VaultSettings,
     settings.QueueNames, DatabaseSettings, settings.CircuitSettings, CountingSettings,
 )  # fmt: skip
 CONFIGURATION = """\
@@ -60,6 +61,7 @@ at once, so that each can be changed without an interruption.
 | `INGEST_API_KEY`, `INGEST_API_KEY_NEXT` | the ingestor | ingestor |
 | `WEBUI_API_KEY`, `WEBUI_API_KEY_NEXT` | the web UI and its API | web UI |
 | `MOOG_API_KEY` | Moogsoft's webhook | Moog forwarder |
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the archive's bucket | scripts/archive_old_events.py |
 | `REDIS_PASS_CURRENT`, `REDIS_PASS_NEXT` | Redis | all services |
 | `DB_PASS_CURRENT`, `DB_PASS_NEXT` | PostgreSQL | alerter, Moog forwarder, web UI |
 """
@@ -84,6 +86,7 @@ def configuration() -> str:
     for name, service in settings.SERVICES.items():
         own = [(variable, kind) for variable, kind in _own(service) if variable.name not in common]
         lines += [f"## {TITLES[name]}", "", *_table(own)]
+    lines += ["## scripts/archive_old_events.py", "", *_table(_own(ArchiveSettings))]
     lines += ["## Dynamic configuration", "", DYNAMIC, "| key | type | default | allowed | variable | purpose |"]
     lines.append("|---|---|---|---|---|---|")
     for key in dynamic_keys.ALL.values():

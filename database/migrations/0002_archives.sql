@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS archives (
     month           date        NOT NULL CHECK (month = date_trunc('month', month::timestamp)::date),
     part            integer     NOT NULL CHECK (part > 0),
     state           text        NOT NULL DEFAULT 'writing'
-                    CHECK (state IN ('writing', 'written', 'verified', 'detached', 'archived', 'replaced', 'expired')),
+                    CHECK (state IN ('writing', 'written', 'verified', 'detached', 'archived', 'expired')),
     -- The table whose rows the part holds: the month's partition, or what that is called once it is detached.
     source          text        NOT NULL,
     location        text        NOT NULL,
@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS archives (
     checksum        text,
     first_at        timestamptz,
     last_at         timestamptz,
-    -- The part holds all rows of the earlier ones too, which had been restored and added to.
-    replaces        boolean     NOT NULL DEFAULT false,
+    -- The source had been restored from the earlier parts: this one holds only what was added to it since.
+    added           boolean     NOT NULL DEFAULT false,
     restored_until  timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),

@@ -1,0 +1,270 @@
+"""Move old months of the event audit and the delivery log into the archive, and search or bring back what is there.
+
+A month is written as Parquet with a manifest, read back and compared with the table, and only then dropped. Run it at
+any time: what a killed run left half done goes on. Events stay 90 days in the database and 7 years in the archive;
+config_audit_log is never touched. The archive is ARCHIVE_LOCATION; keys of S3 come from AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, in the environment or in the secrets.
+
+Exit status: 0 done; 1 the database or the archive could not do it now, run it again; 2 a wrong argument or setting;
+3 another run is at work; 4 a file of the archive is damaged.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from mutt.archive_settings import ArchiveSettings
+from mutt.errors import MuttError, SettingsError
+from mutt.ids import is_uuid
+from mutt.paging import end_of, start_of
+from mutt.rules import Handling
+from mutt.variables import read
+from scripts.archiving import parts
+from scripts.archiving.archiver import Archiver
+from scripts.archiving.errors import ArchiveError, BusyError, DamagedError
+from scripts.archiving.keeping import adopt, check_store, expire, is_due
+from scripts.archiving.listening import Done
+from scripts.archiving.months import Month, partitions_of
+from scripts.archiving.restoring import Restorer
+from scripts.archiving.searching import Query, search
+from scripts.archiving.store import Store, open_store
+from scripts.archiving.telling import LISTED, SEARCHED, Teller, listed, show, summary
+from scripts.connections import DATABASE_HELP, database_url, script_secrets
+
+ACTIVE_DAYS = 90
+ARCHIVE_YEARS = 7
+LEAST_DAYS = 31  # the ingestor takes events that are up to 30 days old
+RESTORE_DAYS = 14
+MUTT, ARCHIVES = 1297437780, 3  # the two halves of the advisory lock
+NEEDS_SCHEMA = 2
+FAILED, WRONG, BUSY, DAMAGED = 1, 2, 3, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options, os.environ)
+    except SettingsError as error:
+        return _failed(error, WRONG)
+    except BusyError as error:
+        return _failed(error, BUSY)
+    except DamagedError as error:
+        return _failed(error, DAMAGED)
+    except (MuttError, psycopg.Error, OSError) as error:
+        return _failed(error, FAILED)
+    return 0
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    teller = Teller(sys.stderr)
+    if options.search:
+        rows = search(_store(environ), _query(options), teller)
+        show(rows, options.format, SEARCHED)
+        return
+    with _database(options, environ) as (connection, schema):
+        if options.list:
+            show(listed(parts.all_parts(connection)), options.format, LISTED)
+            return
+        if options.dry_run:
+            _tell_plan(connection, options)
+            return
+        with _alone(connection):
+            store = _store(environ)
+            check_store(connection, store)
+            archiver = Archiver(connection, store, teller, schema=schema)
+            _work(archiver, options)
+            _tell(archiver.done, as_json=options.json)
+
+
+def _work(archiver: Archiver, options: argparse.Namespace) -> None:
+    today = datetime.now(UTC).date()
+    if options.restore:
+        Restorer(archiver).restore(Month.of(options.restore), options.days)
+    elif options.expire:
+        expire(archiver, ARCHIVE_YEARS, today)
+    elif options.adopt:
+        adopt(archiver)
+    else:
+        archiver.run(_before(options))
+
+
+def _tell_plan(connection: psycopg.Connection[Any], options: argparse.Namespace) -> None:
+    if options.expire:
+        today = datetime.now(UTC).date()
+        due = [part for part in parts.all_parts(connection) if is_due(part, ARCHIVE_YEARS, today)]
+        plan = [f"{part}: would be removed, {part.rows} rows at {part.location}" for part in due]
+    else:
+        unfinished = [part for part in parts.all_parts(connection) if part.state in parts.UNFINISHED]
+        plan = [f"{part}: would go on, is {part.state}" for part in unfinished]
+        for table, month, partition in partitions_of(connection):
+            if month.end <= _before(options):
+                until = parts.restored_until(parts.all_parts(connection, table, month.start))
+                plan.append(f"{partition}: {_planned(connection, partition, until)}")
+    print(*(plan or ["nothing to do"]), sep="\n")
+
+
+def _planned(connection: psycopg.Connection[Any], partition: str, until: datetime | None) -> str:
+    if until is not None:
+        return f"restored until {until:%Y-%m-%d %H:%M}Z, would then be dropped again"
+    counted = connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("public", partition))
+    ).fetchone()
+    rows = counted[0] if counted else 0
+    return f"would be archived, {rows} rows" if rows else "is empty, would be dropped"
+
+
+def _before(options: argparse.Namespace) -> date:
+    return datetime.now(UTC).date() - timedelta(days=options.older_than)
+
+
+def _store(environ: Mapping[str, str]) -> Store:
+    return open_store(read(ArchiveSettings, environ), asyncio.run(script_secrets(environ)))
+
+
+@contextmanager
+def _database(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[tuple[psycopg.Connection[Any], int]]:
+    url = database_url(options.database_url, environ)
+    with psycopg.connect(url, autocommit=True, application_name="mutt-archive") as connection:
+        # A month takes as long as it takes; the locks of its end have a limit of their own.
+        for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"SET {setting} = 0".encode())
+        connection.execute("SET timezone = 'UTC'")
+        found = connection.execute("SELECT to_regclass('public.archives') IS NOT NULL").fetchone()
+        if not found or not found[0]:
+            raise ArchiveError(
+                f"the schema of database {connection.info.dbname!r} is older than version {NEEDS_SCHEMA}: "
+                "run scripts/migrate.py"
+            )
+        version = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+        yield connection, int(version[0]) if version else 0
+
+
+@contextmanager
+def _alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    # Held by the session: it ends with the connection, however the run ends.
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (MUTT, ARCHIVES)).fetchone()
+    if not row or not row[0]:
+        raise BusyError("another run of archive_old_events.py is at work on this database")
+    yield
+
+
+def _query(options: argparse.Namespace) -> Query:
+    return Query(
+        start=options.start,
+        end=options.end,
+        hostname=options.hostname,
+        q=options.q,
+        rule_id=options.rule_id,
+        handling=options.handling,
+        correlation_id=options.correlation_id,
+        event_id=options.event_id,
+        limit=options.limit,
+    )
+
+
+def _tell(done: Done, *, as_json: bool) -> None:
+    found = summary(done)
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+    elif not any(found.values()):
+        print("nothing to do: no month is old enough")
+    else:
+        print(", ".join(f"{name}: {len(each)}" for name, each in found.items() if each))
+
+
+def _failed(error: BaseException, status: int) -> int:
+    print(f"archive_old_events.py: {str(error).strip()}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="archive_old_events.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--database-url", help=DATABASE_HELP)
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--restore", type=_month, metavar="YYYY-MM", help="make a month a partition again, for --days")
+    does.add_argument("--search", action="store_true", help="look for archived events; no database is needed")
+    does.add_argument("--list", action="store_true", help="list the parts that were archived")
+    does.add_argument("--expire", action="store_true", help=f"remove what ended {ARCHIVE_YEARS} years ago")
+    does.add_argument("--adopt", action="store_true", help="enter the parts that lie there and are not in `archives`")
+    parser.add_argument(
+        "--older-than",
+        type=_number(LEAST_DAYS, 36_500),
+        default=ACTIVE_DAYS,
+        metavar="DAYS",
+        help="archive months that ended this long ago (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be archived, or expire")
+    parser.add_argument(
+        "--days",
+        type=_number(1, 3650),
+        default=RESTORE_DAYS,
+        help="how long a restored month stays (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="end with a summary as a JSON object on stdout")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="of --list and --search")
+    asked = parser.add_argument_group("conditions of --search")
+    asked.add_argument("--start", type=_moment(start_of), metavar="TIME", help="from this time or day on")
+    asked.add_argument("--end", type=_moment(end_of), metavar="TIME", help="before this time, or to the end of a day")
+    asked.add_argument("--hostname")
+    asked.add_argument("--q", metavar="TEXT", help="text in the message, in any case")
+    asked.add_argument("--rule-id", type=_number(1, 2**31 - 1))
+    asked.add_argument("--handling", type=_handling)
+    asked.add_argument("--correlation-id", type=_uuid)
+    asked.add_argument("--event-id", type=_uuid)
+    asked.add_argument("--limit", type=_number(1, 1_000_000), default=100, help="newest rows (default: %(default)s)")
+    return parser
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def _month(text: str) -> date:
+    try:
+        return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no month; write it like 2026-03") from None
+
+
+def _moment(parse: Callable[[str], datetime]) -> Callable[[str], datetime]:
+    def moment(text: str) -> datetime:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+    return moment
+
+
+def _handling(text: str) -> str:
+    known = {str(handling).lower(): str(handling) for handling in Handling}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is no handling; there are {', '.join(known.values())}")
+    return known[text.lower()]
+
+
+def _uuid(text: str) -> str:
+    if not is_uuid(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no UUID")
+    return text.lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

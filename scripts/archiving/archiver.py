@@ -1,0 +1,236 @@
+"""Months out of the database: written, read back, and only then detached and dropped; a part goes on where it stopped.
+
+    writing -> written -> verified -> detached -> archived
+
+Each step commits before the next begins. Once detached the rows can no longer change; they are counted again, and when
+some came in after the export had begun, all are exported again from there.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from secrets import token_hex
+from typing import Any, TypeVar
+
+from psycopg import Connection, sql
+from psycopg.errors import LockNotAvailable
+
+from scripts.archiving import parts
+from scripts.archiving.errors import ArchiveError
+from scripts.archiving.files import FILE_ROWS, MANIFEST, Writer, read_back, write_manifest
+from scripts.archiving.known import Known
+from scripts.archiving.listening import Done, Listener
+from scripts.archiving.months import Month, partitions_of
+from scripts.archiving.parts import Part
+from scripts.archiving.store import Store
+from scripts.archiving.tables import ALL, TABLES, columns_of, content_of
+
+LOCK_WAIT = "500ms"  # writers of the table queue behind a detach for no longer than this
+LOCK_PATIENCE = 300.0  # seconds of trying again
+PARTITIONS = (1297437780, 1)  # the advisory lock of create_monthly_partition
+
+Result = TypeVar("Result")
+
+
+class Archiver:
+    """Takes months out of a database, on which it is the only run."""
+
+    def __init__(
+        self,
+        connection: Connection[Any],
+        store: Store,
+        listener: Listener | None = None,
+        *,
+        schema: int = 0,
+        file_rows: int = FILE_ROWS,
+    ) -> None:
+        self.connection = connection
+        self.store = store
+        self.listener = listener or Listener()
+        self.done = Done()
+        self._schema = schema
+        self._file_rows = file_rows
+
+    def run(self, before: date) -> Done:
+        """Finish what an earlier run began, then archive each month that ended by this day."""
+        self.finish()
+        for table, month, partition in partitions_of(self.connection):
+            if month.end <= before:
+                self.archive(table, month, partition)
+        return self.done
+
+    def finish(self) -> None:
+        """Bring the parts to their end that an earlier run left behind."""
+        for part in parts.all_parts(self.connection):
+            if part.state in parts.UNFINISHED:
+                self.listener.says(f"{part}: goes on, was {part.state}")
+                self.carry(part)
+
+    def archive(self, table: str, month: Month, partition: str) -> None:
+        """Archive one partition, unless it is a month that was restored and is to stay."""
+        until = parts.restored_until(parts.all_parts(self.connection, table, month.start))
+        if until is not None and until > datetime.now(UTC):
+            self.done.kept.append(partition)
+            self.listener.says(f"{partition}: stays, restored until {until:%Y-%m-%d %H:%M}Z")
+        elif until is None and self._drop_empty(table, month, partition):
+            self.done.empty.append(partition)
+            self.listener.says(f"{partition}: was empty, dropped")
+        else:
+            location = f"{table}/{month.start:%Y-%m}/{token_hex(6)}"
+            part = Part(table, month.start, 0, "writing", partition, location, added=until is not None)
+            self.carry(self._detach(part) if part.added else parts.add(self.connection, part))
+
+    def carry(self, part: Part) -> None:
+        """Bring a part to its end from wherever it is."""
+        steps: dict[str, Callable[[Part], Part]] = {
+            "writing": self._write,
+            "written": self._verify,
+            "verified": self._detach,
+            "detached": self._settle,
+        }
+        while part.state in steps:
+            part = steps[part.state](part)
+
+    def moved(self, part: Part, state: str, **values: Any) -> Part:
+        """Note that a part has come to a state."""
+        return parts.change(self.connection, part, state=state, **values)
+
+    def briefly(self, work: Callable[[], Result], words: str) -> Result:
+        """Do the work in a transaction that waits for no lock for long, again and again for a while."""
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                with self.connection.transaction():
+                    self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'".encode())
+                    self.connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", PARTITIONS)
+                    return work()
+            except LockNotAvailable as error:
+                if time.monotonic() > deadline:
+                    raise ArchiveError(f"{words}: a backup or a long query uses it; run this again later") from error
+                time.sleep(random.uniform(0.2, 1))
+
+    def _write(self, part: Part) -> Part:
+        where: sql.Composable = ALL
+        if part.added:
+            where = self._known(part).filter()
+        table, columns = TABLES[part.table_name], columns_of(self.connection, part.source)
+        self.store.remove(part.location, MANIFEST)
+        # One snapshot: what is counted is what is read, though rows may be coming in.
+        with self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            content = content_of(self.connection, table, part.source, columns, where)
+            writer = Writer(self.store, part.location, columns, table.time, self._file_rows, where)
+            with self.listener.counts(f"{part}: writing", content.rows) as progress:
+                files = writer.write(self.connection, table, part.source, progress)
+        manifest = write_manifest(self.store, part, writer, files, content, schema=self._schema)
+        return self.moved(
+            part,
+            "written",
+            rows=content.rows,
+            bytes=manifest.bytes,
+            checksum=str(content.checksum),
+            first_at=content.first_at,
+            last_at=content.last_at,
+        )
+
+    def _verify(self, part: Part) -> Part:
+        with self.listener.counts(f"{part}: reading back", part.rows) as progress:
+            found = read_back(self.store, part.location, lambda rows: progress(len(rows)))
+        if found[:2] != parts.known(part)[:2]:
+            raise ArchiveError(
+                f"{part}: {self.store.words} gives back {found.rows} rows with checksum {found.checksum}, the table "
+                f"has {part.rows} with {part.checksum}: nothing was dropped"
+            )
+        return self.moved(part, "verified")
+
+    def _detach(self, part: Part) -> Part:
+        """Detach a partition and give it a name under which no late row finds it: for those a new one is made."""
+        if part.source != part.partition:
+            return self.moved(part, "detached")
+        frozen = replace(part, state="detached", source=f"{part.partition}_archiving")
+
+        def detach() -> Part:
+            self._execute("ALTER TABLE {} DETACH PARTITION {}", part.table_name, part.source)
+            self.connection.execute(
+                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+                    sql.Identifier("public", part.source), sql.Identifier(frozen.source)
+                )
+            )
+            if part.part:
+                return self.moved(part, frozen.state, source=frozen.source)
+            return parts.add(self.connection, frozen)
+
+        return self.briefly(detach, f"{part.source} cannot be detached")
+
+    def _settle(self, part: Part) -> Part:
+        """Drop the detached table when the archive has all that it holds, else export it again."""
+        if part.added:
+            return self._settle_added(part)
+        columns = columns_of(self.connection, part.source)
+        holds = content_of(self.connection, TABLES[part.table_name], part.source, columns)
+        if holds[:2] != parts.known(part)[:2]:
+            self.listener.says(f"{part}: {holds.rows - (part.rows or 0)} more rows came meanwhile, writing it again")
+            return self.moved(part, "writing")
+        return self._dropped(part)
+
+    def _settle_added(self, part: Part) -> Part:
+        if part.content is None:
+            # The earlier parts are read whatever their checksums say: what is dropped here is the only other copy.
+            known = self._known(part)
+            columns = columns_of(self.connection, part.source)
+            more = content_of(self.connection, TABLES[part.table_name], part.source, columns, known.filter())
+            if more.rows:
+                self.listener.says(f"{part}: {more.rows} rows were added to the restored month")
+                return self.moved(part, "writing")
+            return self._dropped(part, is_needed=False)
+        return self._dropped(part)
+
+    def _dropped(self, part: Part, *, is_needed: bool = True) -> Part:
+        with self.connection.transaction():
+            self._execute("DROP TABLE {}", part.source)
+            done = self.moved(part, "archived") if is_needed else replace(part, state="archived")
+            if not is_needed:
+                parts.drop(self.connection, part)
+            if part.added:
+                parts.forget_restored(self.connection, part)
+        if is_needed:
+            self.done.archived.append(done)
+            self.listener.says(f"{part}: archived, {part.rows} rows in {part.bytes} bytes")
+        if part.added:
+            self.done.released.append(part.partition)
+            self.listener.says(f"{part.partition}: the restored month was dropped again")
+        return done
+
+    def _known(self, part: Part) -> Known:
+        """Read the earlier parts of a month, so that the rows in them can be told from others."""
+        known = Known(self.connection)
+        for each in parts.all_parts(self.connection, part.table_name, part.month):
+            if each.state == "archived":
+                with self.listener.counts(f"{each}: reading", each.rows) as progress:
+                    known.read(self.store, each.location, progress)
+        return known
+
+    def _drop_empty(self, table: str, month: Month, partition: str) -> bool:
+        if self._has_rows(partition):
+            return False
+
+        def drop() -> bool:
+            self._execute("ALTER TABLE {} DETACH PARTITION {}", table, partition)
+            # Asked again under the lock of the detach.
+            if self._has_rows(partition):
+                self.connection.execute("SELECT mutt_attach_month(%s::regclass, %s)", (table, month.start))
+                return False
+            self._execute("DROP TABLE {}", partition)
+            return True
+
+        return self.briefly(drop, f"{partition} cannot be dropped")
+
+    def _has_rows(self, table: str) -> bool:
+        look = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier("public", table))
+        row = self.connection.execute(look).fetchone()
+        return bool(row and row[0])
+
+    def _execute(self, statement: str, *names: str) -> None:
+        self.connection.execute(sql.SQL(statement).format(*(sql.Identifier("public", name) for name in names)))

@@ -1,0 +1,15 @@
+"""What can go wrong, by what the caller has to do about it."""
+
+from mutt.errors import MuttError
+
+
+class ArchiveError(MuttError):
+    """The database or the archive could not do it now; what is half done goes on with the next run."""
+
+
+class DamagedError(MuttError):
+    """A file of the archive does not hold what was written into it."""
+
+
+class BusyError(MuttError):
+    """Another run is at work."""

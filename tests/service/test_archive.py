@@ -1,0 +1,264 @@
+"""Old months go into the archive and come back, and no row is lost or changed on the way."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from scripts.archiving.keeping import check_store
+from tests.harness.waiting import wait_for
+from tests.service.archive_stage import Stage, month_ago
+
+OLD = month_ago(6)
+EVENTS, DELIVERIES = f"event_audit_log_{OLD:%Y_%m}", f"delivery_log_{OLD:%Y_%m}"
+MONTH = f"{OLD:%Y-%m}"
+NOTHING = "nothing to do: no month is old enough\n"
+
+
+@pytest.fixture
+def stage(database_url: str, tmp_path: Path) -> Stage:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    return Stage(database_url, folder)
+
+
+def test_a_month_comes_back_as_it_was_and_leaves_again(stage: Stage) -> None:
+    stage.fill(OLD, awkward=True)
+    before, recent = stage.all_rows(OLD), stage.partitions() - {EVENTS, DELIVERIES}
+
+    assert stage.run()[:2] == (0, "archived: 2\n")
+    assert stage.partitions() == recent
+    assert stage.all_rows(OLD) == {"event_audit_log": [], "delivery_log": []}
+    parts = [("delivery_log", 1, "archived"), ("event_audit_log", 1, "archived")]
+    assert stage.states() == parts
+
+    assert stage.run("--restore", MONTH, "--days", "3")[:2] == (0, "restored: 2\n")
+    assert stage.all_rows(OLD) == before
+    # Bounded, and until then neither archived again nor dropped; a second time only prolongs it.
+    assert stage.run()[:2] == (0, "kept: 2\n")
+    assert stage.run("--restore", MONTH, "--days", "9")[:2] == (0, "restored: 2\n")
+    until = stage.sql("SELECT min(restored_until) - now() BETWEEN '8 days' AND '9 days' FROM archives")
+    assert (until, stage.all_rows(OLD)) == ([(True,)], before)
+
+    stage.sql("UPDATE archives SET restored_until = now()")
+    assert stage.run()[:2] == (0, "released: 2\n")
+    assert (stage.partitions(), stage.states()) == (recent, parts)
+    assert stage.sql("SELECT count(restored_until) FROM archives") == [(0,)]
+    assert stage.run()[:2] == (0, NOTHING)
+
+
+def test_rows_that_come_late_become_further_parts(stage: Stage) -> None:
+    stage.fill(OLD, 20)
+    stage.run()
+    stage.late(OLD, "after the archive")
+    assert stage.run()[:2] == (0, "archived: 1, empty: 1\n")
+
+    stage.late(OLD, "waits while its month is restored")
+    assert stage.run("--restore", MONTH)[0] == 0
+    stage.late(OLD, "into the restored month")
+    whole = stage.all_rows(OLD)
+    assert len(whole["event_audit_log"]) == 23
+
+    stage.sql("UPDATE archives SET restored_until = now()")
+    assert stage.run()[:2] == (0, "archived: 1, released: 2\n")
+    assert [part for part in stage.states() if part[0] == "event_audit_log"] == [
+        ("event_audit_log", number, "archived") for number in (1, 2, 3, 4)
+    ]
+    assert stage.sql("SELECT array_agg(rows ORDER BY part) FROM archives WHERE table_name = 'event_audit_log'") == [
+        ([20, 1, 1, 1],)
+    ]
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == whole
+
+
+def test_a_restored_month_from_which_somebody_deleted_costs_the_archive_nothing(stage: Stage) -> None:
+    stage.fill(OLD, 20)
+    before = stage.all_rows(OLD)
+    stage.run()
+    stage.run("--restore", MONTH)
+    stage.sql(f"DELETE FROM {EVENTS} WHERE syslog_severity = 3")
+    stage.sql(f"DROP TABLE {DELIVERIES}")
+    stage.sql("UPDATE archives SET restored_until = now()")
+    assert stage.run()[:2] == (0, "released: 1\n")
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == before
+
+
+def test_only_months_that_ended_before_the_limit_go_and_nothing_happens_on_a_dry_run(stage: Stage) -> None:
+    last_month = month_ago(1)
+    stage.fill(OLD, 5)
+    stage.fill(last_month, 5)
+    tables = stage.partitions()
+
+    status, out, _ = stage.run("--dry-run")
+    assert (status, f"{EVENTS}: would be archived, 5 rows\n" in out) == (0, True)
+    assert stage.run("--dry-run", "--older-than", "3650")[1] == "nothing to do\n"
+    assert (stage.partitions(), list(stage.folder.iterdir())) == (tables, [])
+
+    status, out, _ = stage.run("--older-than", "365", "--json")
+    assert (status, json.loads(out)["archived"]) == (0, [])
+    status, out, _ = stage.run("--json")
+    assert status == 0
+    assert [(part["table_name"], part["month"], part["rows"]) for part in json.loads(out)["archived"]] == [
+        ("event_audit_log", MONTH, 5),
+        ("delivery_log", MONTH, 5),
+    ]
+    assert len(stage.rows(last_month)) == 5
+
+
+def test_what_lies_in_the_archive_can_be_read_by_any_program(stage: Stage) -> None:
+    stage.fill(OLD, 30)
+    with stage.connected() as connection:
+        archiver = stage.archiver(connection, schema=2, file_rows=8)
+        check_store(connection, archiver.store)
+        done = archiver.run(month_ago(3))
+    part = next(part for part in done.archived if part.table_name == "event_audit_log")
+    folder = stage.folder / part.location
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+
+    assert (manifest["rows"], manifest["schema_version"], manifest["part"]) == (30, 2, 1)
+    assert manifest["columns"][:3] == [
+        ["event_id", "uuid"], ["correlation_id", "uuid"], ["event_timestamp", "timestamptz"]
+    ]  # fmt: skip
+    assert [file["rows"] for file in manifest["files"]] == [8, 8, 8, 6]
+    assert {file.name for file in folder.iterdir()} == {"manifest.json", *(f["name"] for f in manifest["files"])}
+    tables = [pq.read_table(folder / file["name"]) for file in manifest["files"]]
+    times = [time for table in tables for time in table.column("event_timestamp").to_pylist()]
+    assert times == sorted(times)
+    assert (times[0], times[-1]) == (part.first_at, part.last_at)
+    assert times[0] == datetime(OLD.year, OLD.month, 1, tzinfo=UTC)
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert len(stage.rows(OLD)) == 30
+
+
+def test_a_damaged_file_is_noticed_wherever_it_is_read(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    stage.run()
+    path = next(stage.folder.glob(f"event_audit_log/{MONTH}/*/00001.parquet"))
+    good = path.read_bytes()
+    damaged = bytearray(good)
+    damaged[len(damaged) // 3] ^= 1
+
+    for content, word in ((bytes(damaged), "damaged"), (good[:-9], "damaged"), (None, "missing")):
+        path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        for arguments in (("--restore", MONTH), ("--search",)):
+            status, _, err = stage.run(*arguments)
+            assert (status, word in err, path.name in err) == (4, True, True), err
+    path.write_bytes(good)
+    assert stage.run("--restore", MONTH)[0] == 0
+
+    # A restored copy is not dropped while the archive cannot give it back.
+    path.write_bytes(damaged)
+    stage.sql("UPDATE archives SET restored_until = now()")
+    assert stage.run()[0] == 4
+    path.write_bytes(good)
+    assert stage.run()[:2] == (0, "released: 2\n")
+
+
+def test_a_file_that_went_bad_on_its_way_drops_nothing(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    before = stage.all_rows(OLD)
+    stage.sql(
+        "INSERT INTO archives (table_name, month, part, state, source, location, rows, bytes, checksum)"
+        " VALUES ('event_audit_log', %s, 1, 'written', %s, 'event_audit_log/x', 10, 1, '1')",
+        (OLD, EVENTS),
+    )
+    status, _, err = stage.run()
+    assert (status, "manifest.json is missing" in err) == (4, True)
+    stage.sql("UPDATE archives SET state = 'writing'")
+    assert stage.run()[0] == 0
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == before
+
+
+def test_an_archive_that_is_not_there_or_takes_nothing_is_named_and_the_run_goes_on_later(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    tables = stage.partitions()
+    missing = Stage(stage.url, stage.folder / "nowhere")
+    assert missing.run()[0] == 1
+    assert "does not exist: make it, or mount it" in missing.run()[2]
+
+    (stage.folder / "event_audit_log").write_text("in the way of the folder", encoding="utf-8")
+    status, _, err = stage.run()
+    assert (status, f"archive folder {stage.folder}: cannot write" in err) == (1, True)
+    assert stage.partitions() == tables
+    (stage.folder / "event_audit_log").unlink()
+    assert stage.run()[:2] == (0, "archived: 2\n")
+
+    # The mount is gone: its folder is there and empty.
+    (stage.folder / "mutt-archive.json").rename(stage.folder / "elsewhere")
+    stage.fill(month_ago(7), 1)
+    status, _, err = stage.run()
+    assert (status, "is it mounted" in err) == (1, True)
+
+
+def test_two_runs_do_not_meet_and_a_hung_reader_only_delays(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    with stage.connected() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM event_audit_log")
+        with stage.process() as run:
+            wait_for(lambda: "verified" in [state for _, _, state in stage.states()], "the run waits for its lock")
+            status, _, err = stage.run()
+            assert (status, "another run" in err) == (3, True)
+            # Meanwhile a writer gets through: nobody waits behind the detach for longer than its short try.
+            stage.late(OLD, "while it waits")
+            assert run.poll() is None
+            reader.execute("ROLLBACK")
+            assert run.wait(60) == 0, run.stderr and run.stderr.read()
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert len(stage.rows(OLD)) == 11
+
+
+def test_archives_expire_after_seven_years_and_the_record_of_changes_never(stage: Stage) -> None:
+    kept, gone = month_ago(83), month_ago(85)
+    stage.sql(
+        "INSERT INTO config_audit_log (changed_at, changed_by, operation, table_name) VALUES (%s, 'a', 'b', 'c')",
+        (gone,),
+    )
+    for month in (kept, gone):
+        stage.fill(month, 3)
+    stage.run()
+    status, out, _ = stage.run("--expire", "--dry-run")
+    assert (status, out.count("would be removed")) == (0, 2)
+    assert stage.run("--expire")[:2] == (0, "expired: 2\n")
+    assert stage.run("--expire")[1] == NOTHING
+    assert not list(stage.folder.glob(f"*/{gone:%Y-%m}/*"))
+    assert stage.run("--restore", f"{gone:%Y-%m}")[0] == 1
+    assert stage.run("--restore", f"{kept:%Y-%m}")[0] == 0
+    assert len(stage.rows(kept)) == 3
+    assert stage.sql("SELECT count(*) FROM config_audit_log") == [(1,)]
+
+
+def test_a_database_that_was_made_anew_is_told_what_the_archive_has(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    before = stage.all_rows(OLD)
+    stage.run()
+    stage.sql("DELETE FROM archives")
+    assert stage.run("--adopt")[0] == 0
+    assert stage.run("--adopt")[1] == NOTHING
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--older-than", "30"], "no number from 31"),
+        (["--restore", "2026-3"], "write it like 2026-03"),
+        (["--search", "--event-id", "x"], "no UUID"),
+        (["--search", "--handling", "loud"], "there are Page_and_ticket"),
+        (["--search", "--start", "yesterday"], "no date or time"),
+        (["--search", "--list"], "not allowed with"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_is_possible(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    status, _, err = Stage("postgresql://127.0.0.1:9/none", tmp_path).run(*arguments)
+    assert (status, problem in err) == (2, True), err
+
+
+def test_a_database_without_the_table_or_away_is_named(empty_database_url: str, tmp_path: Path) -> None:
+    assert "run scripts/migrate.py" in Stage(empty_database_url, tmp_path).run()[2]
+    status, _, err = Stage("postgresql://127.0.0.1:9/none", tmp_path).run()
+    assert (status, "Traceback" in err, "connection" in err) == (1, False, True)
