@@ -11,7 +11,14 @@ from mutt.counting_settings import CountingSettings
 from mutt.errors import SettingsError
 from mutt.intake_settings import IntakeSettings
 from mutt.judging_settings import JudgingSettings
-from mutt.server_settings import PORT_HIGH, PORT_LOW, DatabaseSettings, RedisSettings, VaultSettings
+from mutt.server_settings import (
+    PORT_HIGH,
+    PORT_LOW,
+    DatabaseSettings,
+    OwnTlsSettings,
+    RedisSettings,
+    VaultSettings,
+)
 from mutt.variables import read, var
 
 POD_NAME_PATTERN = r"[A-Za-z0-9._-]{1,63}"
@@ -100,6 +107,7 @@ class IngestorSettings(CommonSettings):
         "POD_NAME", None, "Name of this instance; empty means {host}-{port}", pattern=POD_NAME_PATTERN
     )
     port: int = var("SERVER_PORT_INGESTOR", 8080, "HTTP listen port", low=PORT_LOW, high=PORT_HIGH)
+    tls: OwnTlsSettings = field(default_factory=OwnTlsSettings)
     max_ingest_queue_size: int = var(
         "MAX_INGEST_QUEUE_SIZE", 1_000_000, "Queue cap for backpressure", low=1, high=1_000_000_000
     )
@@ -245,9 +253,13 @@ class WebUiSettings(CommonSettings):
 
     db: DatabaseSettings = field(default_factory=DatabaseSettings)
     port: int = var("SERVER_PORT_WEBUI", 8090, "HTTP listen port", low=PORT_LOW, high=PORT_HIGH)
+    tls: OwnTlsSettings = field(default_factory=OwnTlsSettings)
     metrics_cache_ttl: int = var("METRICS_CACHE_TTL", 5, "Metrics cache TTL (seconds)", low=1, high=3600)
     audit_log_page_size: int = var("AUDIT_LOG_PAGE_SIZE", 50, "Default pagination size", low=1, high=200)
     prometheus_url: str = var("PROMETHEUS_URL", "http://localhost:9090", "Prometheus base URL (for SLOs)")
+    prometheus_ca_cert_path: str | None = var(
+        "PROMETHEUS_CA_CERT_PATH", None, "File of the certificate authority; empty means the system's trust store"
+    )
     insecure_cookies: bool = var(
         "WEBUI_INSECURE_COOKIES", False, "Let the session's cookie pass over plain http (a developer's machine only)"
     )
@@ -301,10 +313,7 @@ Service = TypeVar("Service", bound=CommonSettings)
 
 def load(cls: type[Service], environ: Mapping[str, str]) -> Service:
     """Read a service's settings; raises SettingsError with one line for each impossible value."""
-    settings = read(cls, environ)
-    if settings.vault.addr and not settings.vault.role_id:
-        raise SettingsError("VAULT_ROLE_ID is not set: Vault (VAULT_ADDR) is used by AppRole, which needs it")
-    return settings
+    return read(cls, environ)
 
 
 def _check_heartbeat(service: str, interval: int, timeout: int) -> None:

@@ -13,6 +13,8 @@ class Server(NamedTuple):
     without: str | None = None
 
 
+NO_TLS = "does not support SSL"  # libpq's words, for servers that have none of their own
+
 # How OpenSSL, Python and libpq word a fault, and what it means; the first that fits is it.
 _MEANINGS = (
     (("certificate has expired",), "the certificate of {what} at {at} has expired: renew it at the server"),
@@ -29,8 +31,12 @@ _MEANINGS = (
         "the certificate of {what} at {at} is signed by nobody trusted here: name its authority in {ca_variable}",
     ),
     (
-        ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure", "does not support SSL"),
+        ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure", NO_TLS),
         "{what} at {at} does not speak TLS there: give the server a certificate or name its TLS port{without}",
+    ),
+    (
+        ("CERTIFICATE_REQUIRED", "certificate required"),
+        "{what} at {at} asks for a certificate of its clients, and MUTT has none: let the server ask for none",
     ),
     (("SSL", "TLS"), "the TLS handshake with {what} at {at} failed: {error}"),
 )

@@ -46,7 +46,9 @@ async def main(process: AlerterProcess) -> None:
     names = settings.names
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(postgres_connector.open_pool(settings.db, process.secrets))
-        health.watch("postgres", lambda: postgres_connector.is_connected(pool))
+        health.watch(
+            "postgres", partial(postgres_connector.is_connected, pool), partial(postgres_connector.problem, pool)
+        )
         health.measure_depth(lambda: process.redis.llen(names.ingest_queue))
         ports = ((settings.metrics_port, "METRICS_PORT_ALERTER"), (settings.health_port, "HEALTH_PORT_ALERTER"))
         await stack.enter_async_context(serve_ops(health, instruments.registry, settings.bind_host, ports))

@@ -68,6 +68,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         settings.bind_host,
         settings.port,
         "SERVER_PORT_INGESTOR",
+        tls=process.tls,
         http=partial(IngestProtocol, door),
         ws="none",
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),

@@ -49,7 +49,9 @@ async def main(process: ForwarderProcess) -> None:
     settings, instruments, health = process.settings, process.instruments, process.health
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(postgres_connector.open_pool(settings.db, process.secrets))
-        health.watch("postgres", lambda: postgres_connector.is_connected(pool))
+        health.watch(
+            "postgres", partial(postgres_connector.is_connected, pool), partial(postgres_connector.problem, pool)
+        )
         health.measure_depth(lambda: _depth(process))
         ports = ((settings.metrics_port, "METRICS_PORT_MOOG"), (settings.health_port, "HEALTH_PORT_MOOG"))
         await stack.enter_async_context(serve_ops(health, instruments.registry, settings.bind_host, ports))

@@ -5,16 +5,22 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import InvalidPassword
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from mutt.errors import SettingsError, UntrustedServerError
 from mutt.server_settings import DatabaseSettings
+from mutt.tls_faults import Server, explain
+from services.runtime.certificates import handshake
+from services.runtime.passwords import RotatingPassword
 from services.runtime.secrets import SecretSource
+from services.runtime.trust import authorities
 
+CA_VARIABLE = "DB_TLS_CA_CERT_PATH"
 CONNECT_TIMEOUT = 5  # seconds
 POOL_WAIT = 5.0  # seconds a caller waits for a connection
 STATEMENT_TIMEOUT_MS = 30_000
@@ -25,6 +31,12 @@ PROBE_WAIT = 0.35  # seconds; twice this is within what a health check may take
 # A peer that vanished is noticed after about 5 + 3 x 5 seconds instead of the system's two hours.
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
+# What PostgreSQL says of a login whose password may well be right.
+OTHER_REFUSALS = (
+    *("does not exist", "too many", "slots are reserved", "permission denied", "starting up", "shutting down"),
+    *("recovery", "unexpectedly", "timeout"),
+)
+
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
 # A task that nobody holds may be collected before it is done.
@@ -32,7 +44,12 @@ _returning: set["asyncio.Task[None]"] = set()
 
 
 def connection_options(settings: DatabaseSettings, secrets: SecretSource) -> dict[str, Any]:
-    """Return libpq's parameters; with TLS the server's certificate and host name are always verified."""
+    """Return libpq's parameters; with TLS the server's certificate and host name are always verified.
+
+    Raises SettingsError when the file of the certificate authority is of no use.
+    """
+    if settings.tls_enabled:
+        authorities(settings.tls_ca_cert_path, CA_VARIABLE)
     return {
         "host": settings.host,
         "port": settings.port,
@@ -49,29 +66,43 @@ def connection_options(settings: DatabaseSettings, secrets: SecretSource) -> dic
     }
 
 
+class UntrustedPostgresError(UntrustedServerError, OperationalError):
+    """The same for those who know only the client's errors."""
+
+
+class _Watched(AsyncConnection[Any]):
+    """A connection whose class keeps why PostgreSQL cannot be trusted, None while it can: pools tell nobody."""
+
+    problem: ClassVar[str | None] = None
+
+
 @asynccontextmanager
 async def open_pool(settings: DatabaseSettings, secrets: SecretSource) -> AsyncIterator[Pool]:
     """Open a pool that does not wait for its first connection: PostgreSQL may be away when a service starts."""
+    passwords = RotatingPassword(secrets, "DB_PASS")
 
-    class RotatingConnection(AsyncConnection[Any]):
-        """A connection that tries DB_PASS_NEXT when DB_PASS_CURRENT is refused, then reads the secrets again."""
+    class RotatingConnection(_Watched):
+        """A connection that tries every password that may hold before it fails, and says what a certificate lacks."""
 
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> "RotatingConnection":
-            try:
-                return await super().connect(conninfo, **options)
-            except OperationalError as refused:
-                if not _is_password_refused(refused):
-                    raise
-                following = secrets.get("DB_PASS_NEXT")
-                if following is not None:
-                    try:
-                        return await super().connect(conninfo, **options | {"password": following})
-                    except OperationalError as again:
-                        if not _is_password_refused(again):
+            refused = set[str]()
+            while True:
+                password = passwords.now()
+                try:
+                    made = await super().connect(conninfo, **options | {"password": password or None})
+                except OperationalError as error:
+                    refused.add(password)
+                    if not is_password_refused(error):
+                        cls.problem = await _tls_problem(settings, str(error))
+                        if cls.problem is None:
                             raise
-                await secrets.refresh()
-                return await super().connect(conninfo, **options | {"password": secrets.get("DB_PASS_CURRENT")})
+                        raise UntrustedPostgresError(cls.problem) from error
+                    if not await passwords.turn(refused):
+                        raise
+                else:
+                    cls.problem = None
+                    return made
 
     pool: Pool = AsyncConnectionPool(
         kwargs=connection_options(settings, secrets),
@@ -124,6 +155,11 @@ async def is_connected(pool: Pool) -> bool:
     return True
 
 
+def problem(pool: Pool) -> str | None:
+    """Return in words why the last connection failed, where a person has to see to it."""
+    return pool.connection_class.problem if issubclass(pool.connection_class, _Watched) else None
+
+
 async def answers_anew(pool: Pool) -> bool:
     """Tell within seconds whether PostgreSQL takes one more connection, though the pool had none to lend."""
     options = {} if pool.kwargs is None or callable(pool.kwargs) else pool.kwargs
@@ -159,6 +195,34 @@ def _hang_up(connection: AsyncConnection[Any]) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
-def _is_password_refused(error: OperationalError) -> bool:
-    # libpq reports a failed authentication without an SQLSTATE, in the server's own words.
-    return isinstance(error, InvalidPassword) or "authentication failed" in str(error)
+def is_password_refused(error: OperationalError) -> bool:
+    """Tell whether the server refused the password.
+
+    libpq gives no SQLSTATE for a connection that failed, and a server may speak any language (lc_messages): what came
+    after the password was asked for and says nothing else that is known is taken for a refusal.
+    """
+    text = str(error)
+    if isinstance(error, InvalidPassword) or "authentication failed" in text:
+        return True
+    asked = error.pgconn is not None and error.pgconn.used_password
+    return bool(asked) and not any(words in text for words in OTHER_REFUSALS)
+
+
+async def _tls_problem(settings: DatabaseSettings, error: str) -> str | None:
+    """Return in words why the server's certificate is refused, None where that is not what failed."""
+    server = Server(
+        "PostgreSQL", f"{settings.host}:{settings.port}", "DB_HOST", CA_VARIABLE, without="DB_TLS_ENABLED=false"
+    )
+    problem = explain(error, server)
+    if not settings.tls_enabled or problem is None:
+        return None
+    # libpq does not tell what is wrong with a certificate, OpenSSL does.
+    try:
+        await handshake(
+            (settings.host, settings.port), authorities(settings.tls_ca_cert_path, CA_VARIABLE), postgres=True
+        )
+    except (OSError, ValueError) as found:
+        return explain(str(found), server) or problem
+    except SettingsError as found:
+        return str(found)
+    return problem

@@ -1,6 +1,9 @@
 """The way to Redis: raw bytes, no silent retries, a bounded pool, passwords that may rotate under load."""
 
+import asyncio
+import socket
 import ssl
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
@@ -8,63 +11,62 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from mutt.errors import MisconfiguredError
-from mutt.server_settings import RedisSettings
+from mutt.errors import MisconfiguredError, UntrustedServerError
+from mutt.server_settings import SENTINEL, RedisSettings
+from mutt.tls_faults import NO_TLS, Server, explain
 from services.logging_utils import get_logger
+from services.runtime.passwords import RotatingPassword
 from services.runtime.secrets import SecretSource
+from services.runtime.sentinels import NoPrimaryError, Primary
+from services.runtime.trust import authorities
 
+CA_VARIABLE = "REDIS_CA_CERT_PATH"
 POOL_WAIT = 2.0  # seconds a caller waits for a free connection
 MIN_VERSION = (6, 2)
+# A peer whose machine vanished is noticed after about 5 + 3 x 5 seconds, where the system knows these options.
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
 
 log = get_logger(__name__)
 
 
-class RotatingPassword(CredentialProvider):
-    """CURRENT until Redis refuses it, then NEXT, then what a fresh read of the secrets brings; shared by a pool."""
+class RedisPassword(RotatingPassword, CredentialProvider):
+    """The rotating password in the form that the client asks for."""
 
     def __init__(self, secrets: SecretSource) -> None:
-        self._secrets = secrets
-        self._adopted: str | None = None
+        super().__init__(secrets, "REDIS_PASS")
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return what a new connection authenticates with: a password alone, hence the default user."""
-        known = self._known()
-        return (self._adopted if self._adopted in known else known[0],)
+        return (self.now(),)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         """Do the same: nothing here waits."""
         return self.get_credentials()
 
-    async def turn(self, refused: set[str]) -> bool:
-        """Turn to a password that is not among those that one attempt saw refused; False when there is none."""
-        if self.get_credentials()[0] not in refused:
-            return True  # another connection has turned already
-        if not set(self._known()) - refused:
-            await self._secrets.refresh()
-        left = [password for password in self._known() if password not in refused]
-        self._adopted = left[0] if left else None
-        return bool(left)
-
-    def _known(self) -> list[str]:
-        both = (self._secrets.get("REDIS_PASS_CURRENT"), self._secrets.get("REDIS_PASS_NEXT"))
-        return [password for password in both if password] or [""]
-
 
 def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds: float = 0) -> Redis:
     """Return a client whose replies are bytes; `blocking_seconds` is the longest blocking call it will make.
 
-    No command is ever repeated by the client: a repeated push doubles, a repeated claim orphans.
+    No command is ever repeated by the client: a repeated push doubles, a repeated claim orphans. Raises SettingsError
+    when the file of the certificate authority is of no use.
     """
     options: dict[str, Any] = {
+        "trouble": _Trouble(),
+        "primary": Primary(settings, secrets) if settings.mode == SENTINEL else None,
         "host": settings.host,
         "port": settings.port,
-        "credential_provider": RotatingPassword(secrets) if secrets.get("REDIS_PASS_CURRENT") else None,
+        "credential_provider": RedisPassword(secrets) if secrets.get("REDIS_PASS_CURRENT") else None,
         "socket_connect_timeout": settings.timeout,
         "socket_timeout": settings.timeout + blocking_seconds,
         "socket_keepalive": True,
+        "socket_keepalive_options": KEEPALIVE,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
         "client_name": f"mutt-{token_hex(6)}",
@@ -76,6 +78,7 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
     kind: type[Connection] = RotatingConnection
     if settings.tls_enabled:
         kind = RotatingTlsConnection
+        authorities(settings.ca_cert_path, CA_VARIABLE)
         options |= {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,
             "ssl_check_hostname": True,
@@ -84,7 +87,54 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
     return Redis.from_pool(BlockingConnectionPool(connection_class=kind, **options))
 
 
+def address(client: Redis) -> tuple[str, int] | None:
+    """Return where the client connects to; None while no sentinel has named a primary."""
+    known = client.connection_pool.connection_kwargs
+    return known["primary"].address if known["primary"] is not None else (known["host"], known["port"])
+
+
+def problem(client: Redis) -> str | None:
+    """Return in words why the last connection failed, where a person has to see to it."""
+    trouble: _Trouble = client.connection_pool.connection_kwargs["trouble"]
+    return trouble.words
+
+
+class UntrustedRedisError(UntrustedServerError, RedisConnectionError):
+    """The same for those who know only the client's errors."""
+
+
+class _Trouble:
+    """What a pool's connections share: why the last one could not be made, in `words` for a person, told once."""
+
+    def __init__(self) -> None:
+        self.words: str | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    def note(self, words: str | None) -> None:
+        """Keep the reason; None when a connection could be made, or failed of something that passes."""
+        if words is not None and words != self.words:
+            log.warning("Redis cannot be used", problem=words)
+        self.words = words
+
+    def look(self, host: str, port: int, words: str | None) -> None:
+        """Find out beside whoever waits whether a server answers in the clear, and note `words` if it does."""
+
+        async def look() -> None:
+            if await _speaks_plainly(host, port):
+                self.note(words)
+
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(look())
+
+
 class _Rotating(Connection):
+    """A connection to the primary, wherever that is when it is made; `primary` finds it by the sentinels."""
+
+    def __init__(self, *, primary: Primary | None, trouble: _Trouble, **options: Any) -> None:
+        self._primary = primary
+        self._trouble = trouble
+        super().__init__(**options)
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         try:
             await super().send_packed_command(command, check_health)
@@ -93,18 +143,46 @@ class _Rotating(Connection):
             await self.disconnect(nowait=True)
             raise RedisConnectionError(str(error)) from error
 
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)
+        except ReadOnlyError:
+            # The primary has moved: the next command goes over a new connection, to where it is now.
+            await self.disconnect(nowait=True)
+            raise
+
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        try:
+            if self._primary is not None and not self.is_connected:
+                self.host, self.port = await self._primary.find()
+            await self._connect_by_password(check_health, retry_socket_connect)
+        except NoPrimaryError as error:
+            self._trouble.note(str(error))
+            raise
+        else:
+            self._trouble.note(None)
+
+    async def _connect_by_password(self, check_health: bool, retry_socket_connect: bool) -> None:
         provider, refused = self.credential_provider, set[str]()
         while True:
-            if isinstance(provider, RotatingPassword):
-                refused.add(provider.get_credentials()[0])
+            if isinstance(provider, RedisPassword):
+                refused.add(provider.now())
             try:
                 await super().connect_check_health(check_health, retry_socket_connect)
             except AuthenticationError:
-                if not isinstance(provider, RotatingPassword) or not await provider.turn(refused):
+                if not isinstance(provider, RedisPassword) or not await provider.turn(refused):
                     raise
             else:
                 return
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        await super().on_connect_check_health(check_health)
+        if self._primary is not None:
+            await self.send_command("ROLE", check_health=False)
+            role = (await self.read_response())[0]
+            if role != b"master":
+                # For a moment after a fail-over the sentinels do not agree yet.
+                raise RedisConnectionError(f"{self.host}:{self.port} is a {role.decode()}, not the primary")
 
 
 class RotatingConnection(_Rotating):
@@ -112,7 +190,42 @@ class RotatingConnection(_Rotating):
 
 
 class RotatingTlsConnection(_Rotating, SSLConnection):
-    """The same over TLS."""
+    """The same over TLS; what the server's certificate lacks is said in words."""
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Connect; raises UntrustedRedisError."""
+        try:
+            await super().connect_check_health(check_health, retry_socket_connect)
+        except RedisConnectionError as error:
+            words = None if isinstance(error, (AuthenticationError, NoPrimaryError)) else self._explain(str(error))
+            if words is None:
+                raise
+            self._trouble.note(words)
+            raise UntrustedRedisError(words) from error
+
+    async def _connect(self) -> None:
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except (TimeoutError, asyncio.CancelledError):
+            self._trouble.look(self.host, self.port, self._explain(NO_TLS))
+            raise
+
+    def _explain(self, error: str) -> str | None:
+        at = f"{self.host}:{self.port}"
+        return explain(error, Server("Redis", at, "REDIS_HOST", CA_VARIABLE, without="REDIS_TLS_ENABLED=false"))
+
+
+async def _speaks_plainly(host: str, port: int) -> bool:
+    """Tell whether a server answers without TLS: it takes a handshake for a command that has not ended yet."""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(POOL_WAIT):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"PING\r\n")
+                return await reader.read(1) in {b"+", b"-"}
+            finally:
+                writer.close()
+    return False
 
 
 async def check_server(client: Redis) -> list[str]:

@@ -23,7 +23,7 @@ from services.postgres_connector import Pool, transaction
 from services.runtime.app import Process, run
 from services.runtime.http_server import serve
 from services.runtime.instruments import WebUiInstruments
-from services.runtime.loop import background, repeat
+from services.runtime.loop import repeat
 from services.schema import check_schema
 from services.web_ui.app import build
 from services.web_ui.context import Context
@@ -47,7 +47,9 @@ async def main(process: WebUi) -> None:
         for warning in await redis_connector.check_server(process.redis):
             log.warning(warning)
     async with postgres_connector.open_pool(settings.db, process.secrets) as pool:
-        health.watch("postgres", partial(postgres_connector.is_connected, pool))
+        health.watch(
+            "postgres", partial(postgres_connector.is_connected, pool), partial(postgres_connector.problem, pool)
+        )
         health.measure_depth(partial(process.redis.llen, settings.names.ingest_queue))
         sessions = Sessions(keyring, EndedSessions(process.redis, SECONDS), insecure=settings.insecure_cookies)
         searches = asyncio.Semaphore(max(1, settings.db.pool_max_conn // 2))
@@ -63,9 +65,8 @@ async def main(process: WebUi) -> None:
             WrongKeys(process.instruments.wrong_keys),
         )
         app, proxies = SignedOut(build(parts, health), sessions), _proxies(settings.trusted_proxies)
-        server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", **proxies)
-        async with server, background() as start:
-            start("hangup", _follow_hangups(process))
+        server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", tls=process.tls, **proxies)
+        async with server:
             log.info("ready", port=settings.port)
             await repeat(process, "schema", partial(_check_schema, process, pool), idle=CHECK_SECONDS, vital=True)
 
@@ -90,14 +91,6 @@ async def _check_schema(process: WebUi, pool: Pool) -> bool:
     else:
         process.health.problems.pop("schema", None)
     return False
-
-
-async def _follow_hangups(process: WebUi) -> None:
-    while True:
-        await process.reload.wait()
-        process.reload.clear()
-        log.info("SIGHUP: reading the secrets again")
-        await process.secrets.refresh()
 
 
 if __name__ == "__main__":

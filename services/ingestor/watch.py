@@ -17,7 +17,6 @@ from services.runtime.app import Process
 from services.runtime.instruments import IngestorInstruments
 
 WATCH_SECONDS = 1.0
-REREAD_SECONDS = 60.0
 BEAT_SECONDS = 5.0
 TELL_SECONDS = 10.0
 UNHEALTHY_SKEW = 60.0  # seconds
@@ -46,7 +45,7 @@ class Watch:
 
     async def run(self) -> None:
         """Look each second until cancelled."""
-        reread = told = time.monotonic()
+        told = time.monotonic()
         while True:
             self._process.health.progressed()
             try:
@@ -56,9 +55,6 @@ class Watch:
                 await self._beat()
             except (RedisError, OSError):
                 pass  # health says that Redis is away; nothing is lost by waiting
-            if time.monotonic() - reread > REREAD_SECONDS:
-                reread = time.monotonic()
-                await self._process.secrets.refresh()
             self._keys.reread()
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()

@@ -2,22 +2,24 @@
 
 import asyncio
 import base64
-import ssl
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from mutt.answers import CONNECTION, TIMED_OUT, Outcome, Verdict, classify, unanswered
-from mutt.errors import SettingsError
 from mutt.settings import MoogForwarderSettings
+from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
 from services.runtime.secrets import SecretSource
+from services.runtime.trust import authorities
 
 API_KEY = "MOOG_API_KEY"
+CA_VARIABLE = "MOOG_CA_CERT_PATH"
 ANSWER_MOST = 64 * 1024  # bytes read of an answer; a longer one costs its connection
 ANSWER_SHOWN = 200  # characters of an answer that are told to people
 REREAD_PAUSE = 1.0  # seconds between two readings of the secrets, however many answers ask for one
@@ -40,6 +42,8 @@ class Webhook:
     def __init__(self, settings: MoogForwarderSettings, secrets: SecretSource) -> None:
         self._settings = settings
         self._secrets = secrets
+        parts = urlsplit(settings.webhook_url)
+        self._server = Server("Moogsoft", f"{parts.hostname}:{parts.port or 443}", "MOOG_WEBHOOK_URL", CA_VARIABLE)
         self._lock = asyncio.Lock()
         self._reread_at = -REREAD_PAUSE
         self._session: aiohttp.ClientSession | None = None
@@ -47,7 +51,9 @@ class Webhook:
     async def __aenter__(self) -> Self:
         settings = self._settings
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=_tls(settings)),
+            connector=aiohttp.TCPConnector(
+                limit=settings.concurrency, ssl=authorities(settings.ca_cert_path, CA_VARIABLE)
+            ),
             timeout=aiohttp.ClientTimeout(total=settings.webhook_timeout),
             headers={"Content-Type": "application/json", "User-Agent": "MUTT/2.5"},
             auto_decompress=False,
@@ -110,7 +116,8 @@ class Webhook:
         except TimeoutError:
             return unanswered(TIMED_OUT, f"no answer within {self._settings.webhook_timeout:g} s"), None
         except (aiohttp.ClientError, OSError) as error:
-            return unanswered(CONNECTION, f"{type(error).__name__}: {_printable(str(error))}"), None
+            problem = explain(str(error), self._server)
+            return unanswered(CONNECTION, problem or f"{type(error).__name__}: {_printable(str(error))}"), None
 
 
 async def _text(response: aiohttp.ClientResponse) -> str:
@@ -124,10 +131,3 @@ async def _text(response: aiohttp.ClientResponse) -> str:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text[:ANSWER_SHOWN]).strip()
-
-
-def _tls(settings: MoogForwarderSettings) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=settings.ca_cert_path)
-    except OSError as error:
-        raise SettingsError(f"MOOG_CA_CERT_PATH={settings.ca_cert_path!r} cannot be read: {error}") from error

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import uvloop
@@ -17,18 +19,20 @@ from prometheus_client.process_collector import ProcessCollector
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from mutt.errors import MisconfiguredError, MuttError, SettingsError, TransientError
-from mutt.settings import CommonSettings, load
+from mutt.errors import MisconfiguredError, MuttError, SettingsError
+from mutt.server_settings import SENTINEL
+from mutt.settings import CommonSettings, IngestorSettings, WebUiSettings, load
 from services import redis_connector, tracing_utils
 from services.logging_utils import configure, get_logger
-from services.runtime import signals
+from services.runtime import certificates, signals
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
-from services.runtime.secrets import SecretSource, open_secrets
+from services.runtime.own_certificate import OwnCertificate, own_certificate
+from services.runtime.secrets import SecretSource
+from services.runtime.waiting import read_secrets
 
 EXIT_MISCONFIGURED = 78  # EX_CONFIG of sysexits.h: a restart cannot help
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE: what it needs did not come in time
-START_PATIENCE = 60.0  # seconds to wait for the secrets at start
 BACK_OFF_FIRST, BACK_OFF_MOST = 0.1, 5.0  # seconds
 
 S = TypeVar("S", bound=CommonSettings)
@@ -49,6 +53,7 @@ class Process(Generic[S, I]):
     redis: Redis
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
+    tls: OwnCertificate | None = None
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but not past the moment when the service has to stop."""
@@ -67,7 +72,7 @@ class Process(Generic[S, I]):
                 if not told:
                     log.warning("Redis does not answer, waiting for it", error=str(error), **_address(self.settings))
                     told = True
-                await self.pause(delay)
+                await self.pause(delay * random.uniform(0.5, 1))
                 delay = min(delay * 2, BACK_OFF_MOST)
             else:
                 return
@@ -110,40 +115,54 @@ def registry() -> CollectorRegistry:
 
 
 async def _run(service: str, settings: S, instruments_class: type[I], main: Main[S, I]) -> None:
-    secrets = await _patient_secrets(settings, os.environ)
     instruments = instruments_class(registry())
+    health = Health(service, instruments)
+    stopping, reload = asyncio.Event(), asyncio.Event()
+    _take_signals(stopping, reload)
+    tls = None
+    if isinstance(settings, (IngestorSettings, WebUiSettings)):
+        tls = own_certificate(settings.tls, instruments.certificate_ends)
+    secrets = await read_secrets(settings, os.environ, health, instruments.registry, stopping, tls=tls)
+    if secrets is None:
+        log.info("stopped in order, before the secrets were there")
+        return
+    instruments.secrets_read.set_function(lambda: secrets.read_at)
+    if secrets.kind == "vault":
+        health.mention(secrets.kind, lambda: secrets.problem)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hang_up, reload, secrets)
     redis = redis_connector.connect(settings.redis, secrets)
-    process = Process(service, settings, instruments, Health(service, instruments), secrets, redis)
-    process.health.watch("redis", lambda: redis_connector.is_connected(redis))
-    _take_signals(process)
-    renewal = asyncio.create_task(secrets.keep_fresh(), name="secrets")
+    process = Process(service, settings, instruments, health, secrets, redis, stopping, reload, tls)
+    health.watch("redis", partial(redis_connector.is_connected, redis), partial(redis_connector.problem, redis))
+    watched = certificates.peers(settings, lambda: redis_connector.address(redis))
+    beside = [secrets.keep_fresh(), certificates.watch(watched, instruments.certificate_ends)]
+    if tls is not None:
+        beside.append(tls.keep_fresh(reload, health))
+    tasks = [asyncio.create_task(work) for work in beside]
     try:
         await main(process)
     finally:
-        renewal.cancel()
+        for task in tasks:
+            task.cancel()
         await redis.aclose()
     log.info("stopped in order")
 
 
-def _take_signals(process: Process[Any, Any]) -> None:
+def _take_signals(stopping: asyncio.Event, reload: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, process.stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, process.reload.set)
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     if signals.held_hangups():
-        process.reload.set()
+        reload.set()
 
 
-async def _patient_secrets(settings: CommonSettings, environ: Mapping[str, str]) -> SecretSource:
-    deadline = asyncio.get_running_loop().time() + START_PATIENCE
-    while True:
-        try:
-            return await open_secrets(settings.vault, environ)
-        except TransientError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(BACK_OFF_MOST)
+def _hang_up(reload: asyncio.Event, secrets: SecretSource) -> None:
+    secrets.soon()
+    reload.set()
 
 
 def _address(settings: CommonSettings) -> dict[str, Any]:
-    return {"redis_host": settings.redis.host, "redis_port": settings.redis.port}
+    redis = settings.redis
+    if redis.mode == SENTINEL:
+        return {"sentinels": ",".join(redis.sentinels), "primary": redis.sentinel_master}
+    return {"redis_host": redis.host, "redis_port": redis.port}

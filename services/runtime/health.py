@@ -29,13 +29,21 @@ class Health:
         self.notes: dict[str, str] = {}
         self._instruments = instruments
         self._probes: dict[str, Probe] = {}
+        self._mentioned: dict[str, Callable[[], str | None]] = {}
+        self._why: dict[str, Callable[[], str | None]] = {}
         self._depth: Callable[[], Awaitable[int]] | None = None
         self._asked: dict[str, asyncio.Task[Any]] = {}
         self._progress = time.monotonic()
 
-    def watch(self, dependency: str, probe: Probe) -> None:
-        """Ask `probe` at each health request whether the dependency answers."""
+    def watch(self, dependency: str, probe: Probe, why: Callable[[], str | None] | None = None) -> None:
+        """Ask `probe` at each health request whether the dependency answers, and `why` it may not, where that helps."""
         self._probes[dependency] = probe
+        if why is not None:
+            self._why[dependency] = why
+
+    def mention(self, dependency: str, problem: Callable[[], str | None]) -> None:
+        """Show a dependency without which the service still works; what is wrong with it is noted and no more."""
+        self._mentioned[dependency] = problem
 
     def measure_depth(self, depth: Callable[[], Awaitable[int]]) -> None:
         """Use `depth` for the document's `queue_depth`: the length of the service's input queue."""
@@ -63,6 +71,10 @@ class Health:
         failing = [name for name, up in states.items() if not up]
         healthy = not failing and not self.problems
         self._instruments.healthy.set(healthy)
+        troubles = {name: problem() for name, problem in self._mentioned.items()}
+        for name, trouble in troubles.items():
+            self._instruments.dependency_up.labels(name).set(trouble is None)
+        states |= {name: trouble is None for name, trouble in troubles.items()}
         document: dict[str, Any] = {
             "status": "healthy" if healthy else "unhealthy",
             **{name: "connected" if up else "disconnected" for name, up in states.items()},
@@ -73,10 +85,11 @@ class Health:
         }
         if not healthy:
             document["failing"] = failing + sorted(self.problems)
-        if self.problems:
-            document["problems"] = dict(self.problems)
-        if self.notes:
-            document["notes"] = dict(self.notes)
+        reasons = {name: reason for name in failing if name in self._why and (reason := self._why[name]())}
+        if problems := {**self.problems, **reasons}:
+            document["problems"] = problems
+        if notes := {**self.notes, **{name: trouble for name, trouble in troubles.items() if trouble}}:
+            document["notes"] = notes
         return healthy, document
 
     async def _ask(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from mutt.errors import SettingsError
+from services.runtime.own_certificate import OwnCertificate
 
 BACKLOG = 2048
 
@@ -19,13 +20,18 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve(app: Any, host: str, port: int, variable: str, **options: Any) -> AsyncIterator[uvicorn.Server]:
-    """Serve an ASGI app on `host:port` while the context lasts.
+async def serve(
+    app: Any, host: str, port: int, variable: str, *, tls: OwnCertificate | None = None, **options: Any
+) -> AsyncIterator[uvicorn.Server]:
+    """Serve an ASGI app on `host:port` while the context lasts, over TLS where a certificate is given.
 
-    `variable` names the setting that holds the port; `options` go to uvicorn.Config. At the end no new connection is
-    taken and the requests under way are answered. Raises SettingsError when the address cannot be listened on.
+    `variable` names the setting that holds the port; other `options` go to uvicorn.Config. At the end no new
+    connection is taken and the requests under way are answered. Raises SettingsError when the address cannot be
+    listened on.
     """
     settings: dict[str, Any] = {"access_log": False, "lifespan": "off", "server_header": False, **options}
+    if tls is not None:
+        settings["ssl_context_factory"] = lambda _config, _default: tls.context
     config = uvicorn.Config(app, host=host, port=port, log_config=None, **settings)
     server = _Server(config)
     listener = listen(host, port, variable)

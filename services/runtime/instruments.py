@@ -12,6 +12,7 @@ ALERT_STATUSES = ("success", "dlq", "error")
 REPLAY_SOURCES = ("alerter", "moog")
 REPLAY_STATUSES = ("success", "fail")
 QUEUES = ("ingest", "quarantine", "alert", "dlq_alerter", "audit_pending", "retry", "dlq_moog", "poison")
+TLS_PEERS = ("redis", "sentinel", "postgres", "vault", "moogsoft", "prometheus", "own")
 DB_OPERATIONS = ("select", "insert", "update", "delete")
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -40,6 +41,17 @@ class CommonInstruments:
         self.heartbeat = Gauge(
             "mutt_heartbeat_timestamp_seconds",
             "When this instance last refreshed its heartbeat in Redis; 0: it keeps none",
+            registry=registry,
+        )
+        self.secrets_read = Gauge(
+            "mutt_secrets_read_timestamp_seconds",
+            "When the last reading of the secrets that succeeded began",
+            registry=registry,
+        )
+        self.certificate_ends = Gauge(
+            "mutt_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of a peer ends, or this service's own; of several peers the first to end",
+            ["peer"],
             registry=registry,
         )
         self.config_refused = Gauge(

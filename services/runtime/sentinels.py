@@ -24,6 +24,10 @@ FRESH_SECONDS = 0.25  # for which an answer serves all the connections that are 
 log = get_logger(__name__)
 
 
+class NoPrimaryError(RedisConnectionError):
+    """No sentinel knows a primary that is up."""
+
+
 class Primary:
     """Finds the primary that `REDIS_SENTINEL_MASTER` names; `address` is where it was found last."""
 
@@ -49,7 +53,7 @@ class Primary:
         self.address: tuple[str, int] | None = None
 
     async def find(self) -> tuple[str, int]:
-        """Return the primary's address; raises the client's ConnectionError when no sentinel knows one that is up."""
+        """Return the primary's address; raises NoPrimaryError."""
         async with self._asking:
             if self.address is None or time.monotonic() - self._found_at > FRESH_SECONDS:
                 found = await self._ask_all()
@@ -78,7 +82,7 @@ class Primary:
                 # Whoever knew it is asked first the next time.
                 self._sentinels = [sentinel, *(each for each in self._sentinels if each != sentinel)]
                 return str(state["ip"]), int(state["port"])
-        raise RedisConnectionError(
+        raise NoPrimaryError(
             f"no sentinel of REDIS_SENTINELS knows a primary {self._settings.sentinel_master!r} "
             f"(REDIS_SENTINEL_MASTER) that is up: {'; '.join(faults)}"
         )

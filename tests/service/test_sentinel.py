@@ -1,0 +1,146 @@
+"""Redis behind Sentinel: the services follow a fail-over by themselves, and lose nothing in the durable mode."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
+
+from mutt import keys
+from mutt.errors import MisconfiguredError, SettingsError
+from mutt.server_settings import RedisSettings
+from mutt.variables import read
+from scripts.devtools.embedded import RedisServer
+from scripts.devtools.services import redis_environment
+from services import redis_connector
+from services.runtime.secrets import EnvironmentSecrets
+from tests.chaos.books import faults
+from tests.chaos.load import load
+from tests.chaos.stage import SETTINGS, chosen_seed, make_rules, wait_settled
+from tests.harness.fleet import NAME, Fleet
+from tests.harness.moogsoft import MoogStandIn
+from tests.harness.processes import StartService
+from tests.harness.waiting import wait_for
+
+ENOUGH = 150  # acknowledged events of each part of a test
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    made = Fleet(tmp_path_factory.mktemp("fleet"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def test_all_services_follow_a_fail_over_and_lose_no_acknowledged_event(
+    fleet: Fleet, database_url: str, moog_stand_in: MoogStandIn, start_service: StartService
+) -> None:
+    make_rules(database_url)
+    here = {**fleet.environment, "DYNAMIC_CONFIG_ENABLED": "true", "REDIS_WAIT_REPLICAS": "1", "REDIS_TIMEOUT": "2"}
+    services = {name: start_service(name, wait=False, **here, **SETTINGS[name]) for name in SETTINGS}
+    for service in services.values():
+        service.wait_healthy()
+    pids = [service.pid for service in services.values()]
+    with load(3, chosen_seed(), f"{services['ingestor'].url}/api/v2/ingest") as ledger:
+        wait_for(lambda: len(ledger.acknowledged) > ENOUGH, "events before the fail-over")
+        fleet.primary.kill()
+        wait_for(lambda: fleet.now() == fleet.replica.port, "a promoted replica")
+        for name in ("alerter", "moog-forwarder", "remediation"):
+            services[name].wait_healthy()
+        services["ingestor"].wait_log("of 1 replicas (REDIS_WAIT_REPLICAS)")
+        assert "replicas" in services["ingestor"].wait_health(503)
+        fleet.bring_back()
+        before = len(ledger.acknowledged)
+        wait_for(lambda: len(ledger.acknowledged) > before + ENOUGH, "events after the fail-over")
+    with redis.Redis.from_url(fleet.replica.url) as client:
+        assert client.role()[0] == b"master"
+        wait_settled(client, services.values())
+        assert not faults(ledger, client, database_url, moog_stand_in.alerts())
+        # Only an announcement brings a new rule in before five minutes are over.
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "INSERT INTO alert_rules (match_string, match_type, priority, prod_handling, dev_handling,"
+                " team_assignment) VALUES ('new', 'contains', 9, 'Log_only', 'Log_only', 'NETO')"
+            )
+        assert client.publish(keys.CONFIG_UPDATES, "rules") >= 3
+    alerter = services["alerter"]
+    wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 4, "the new rule in the cache")
+    assert [service.pid for service in services.values() if service.running] == pids
+    alerter.wait_log("the primary of Redis has moved")
+
+
+async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Fleet) -> None:
+    environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_PASS_CURRENT": fleet.primary.password}
+    secrets = EnvironmentSecrets(environment)
+    client = redis_connector.connect(read(RedisSettings, environment | {"REDIS_SENTINEL_MASTER": "other"}), secrets)
+    with pytest.raises(RedisConnectionError, match=r"knows a primary 'other' \(REDIS_SENTINEL_MASTER\)"):
+        await client.ping()
+    assert redis_connector.address(client) is None
+    await client.aclose()
+    without = EnvironmentSecrets({**environment, "REDIS_SENTINEL_PASS": "wrong"})
+    client = redis_connector.connect(read(RedisSettings, environment), without)
+    with pytest.raises(RedisConnectionError, match=rf"{NAME}.*: invalid username-password"):
+        await client.ping()
+    await client.aclose()
+
+
+async def test_a_connection_to_a_primary_that_became_a_replica_is_made_anew(own_redis: RedisServer) -> None:
+    environment = redis_environment(own_redis.url)
+    client = redis_connector.connect(read(RedisSettings, environment), EnvironmentSecrets(environment))
+    before = await client.client_id()
+    with redis.Redis.from_url(own_redis.url) as operator:
+        operator.replicaof("127.0.0.1", "9")
+        with pytest.raises(ReadOnlyError):
+            await client.set("key", "value")
+        operator.replicaof("NO", "ONE")
+    assert await client.set("key", "value")
+    assert await client.client_id() != before
+    await client.aclose()
+
+
+def test_a_cluster_is_refused_by_its_name_with_the_reason() -> None:
+    with pytest.raises(SettingsError, match=r"REDIS_MODE=cluster is not possible so far: .* one hash slot"):
+        read(RedisSettings, {"REDIS_MODE": "cluster"})
+
+
+async def test_a_server_that_runs_as_a_cluster_is_refused(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "cluster", settings=("cluster-enabled yes",))
+    server.start()
+    environment = redis_environment(server.url)
+    client = redis_connector.connect(read(RedisSettings, environment), EnvironmentSecrets(environment))
+    try:
+        with pytest.raises(MisconfiguredError, match=r"cluster-enabled yes.*single primary"):
+            await redis_connector.check_server(client)
+    finally:
+        await client.aclose()
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("sentinels", "addresses"),
+    [
+        ("one.example", [("one.example", 26379)]),
+        ("one.example:5000, 10.0.0.2", [("one.example", 5000), ("10.0.0.2", 26379)]),
+        ("[::1]:5000,[fe80::2]", [("::1", 5000), ("fe80::2", 26379)]),
+    ],
+)
+def test_sentinels_are_read_with_and_without_a_port(sentinels: str, addresses: list[tuple[str, int]]) -> None:
+    settings = read(RedisSettings, {"REDIS_MODE": "sentinel", "REDIS_SENTINELS": sentinels})
+    assert settings.sentinel_addresses == addresses
+
+
+@pytest.mark.parametrize("sentinels", ["one:port", "one:70000", "user@one", "one/0", "::1", ":26379"])
+def test_a_sentinel_that_cannot_be_read_is_named(sentinels: str) -> None:
+    with pytest.raises(SettingsError, match=r"REDIS_SENTINELS: .* host:port is needed"):
+        read(RedisSettings, {"REDIS_MODE": "sentinel", "REDIS_SENTINELS": sentinels})
+
+
+def test_sentinels_have_to_be_named() -> None:
+    with pytest.raises(SettingsError, match="REDIS_SENTINELS is not set"):
+        read(RedisSettings, {"REDIS_MODE": "sentinel"})

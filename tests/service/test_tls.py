@@ -1,0 +1,182 @@
+"""TLS to Redis and PostgreSQL as real servers speak it: what is refused, in which words, and when certificates end."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from mutt.errors import SettingsError
+from mutt.server_settings import DatabaseSettings, RedisSettings
+from mutt.variables import read
+from scripts.devtools.services import database_environment, redis_environment
+from scripts.migrate import migrate
+from services import postgres_connector, redis_connector
+from services.runtime.health import Health
+from services.runtime.instruments import CommonInstruments
+from services.runtime.secrets import EnvironmentSecrets
+from tests.harness.processes import StartService
+from tests.harness.tls_servers import PAST, Authorities, TlsPostgres, TlsRedis
+from tests.harness.waiting import eventually
+
+EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "is signed by nobody trusted here"
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    return Authorities(tmp_path_factory.mktemp("authorities"))
+
+
+@pytest.fixture(scope="module")
+def tls_redis(server_folder: Path, authorities: Authorities) -> Iterator[TlsRedis]:
+    server = TlsRedis(server_folder / "tls-redis", authorities)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def tls_postgres(server_folder: Path, authorities: Authorities) -> Iterator[TlsPostgres]:
+    server = TlsPostgres(server_folder / "tls-postgres", authorities)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+async def redis_health(environment: dict[str, str]) -> str | None:
+    """Return what a service's health says of this Redis, None when it is well."""
+    secrets = EnvironmentSecrets(environment)
+    client = redis_connector.connect(read(RedisSettings, environment), secrets)
+    try:
+        return await said(
+            "redis", lambda: redis_connector.is_connected(client), lambda: redis_connector.problem(client)
+        )
+    finally:
+        await client.aclose()
+
+
+async def postgres_health(environment: dict[str, str]) -> str | None:
+    """Return what a service's health says of this PostgreSQL, None when it is well."""
+    settings = read(DatabaseSettings, {**environment, "DB_POOL_MIN_CONN": "1"})
+    async with postgres_connector.open_pool(settings, EnvironmentSecrets(environment)) as pool:
+        return await said(
+            "postgres", lambda: postgres_connector.is_connected(pool), lambda: postgres_connector.problem(pool)
+        )
+
+
+async def said(dependency: str, probe: Callable[[], Awaitable[bool]], why: Callable[[], str | None]) -> str | None:
+    health = Health("test", CommonInstruments(CollectorRegistry()))
+    health.watch(dependency, probe, why)
+    words: list[str | None] = []
+
+    async def is_decided() -> Any:
+        healthy, document = await health.report()
+        words.append(document.get("problems", {}).get(dependency))
+        return healthy or words[-1] is not None
+
+    await eventually(is_decided, f"health's word on {dependency}")
+    return words[-1]
+
+
+FAULTS = pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ({}, None),
+        ({"ended": True}, EXPIRED),
+        ({"names": ["other.example"]}, OTHER_NAME),
+        ({"known": False}, UNKNOWN),
+    ],
+    ids=["right", "expired", "another name", "unknown authority"],
+)
+
+
+@FAULTS
+async def test_redis_is_trusted_only_with_a_certificate_that_is_right(
+    tls_redis: TlsRedis, authorities: Authorities, certificate: dict[str, object], words: str | None
+) -> None:
+    tls_redis.show(issue(authorities, **certificate))
+    heard = await redis_health(tls_redis.environment)
+    assert heard is None if words is None else heard and words in heard, heard
+    if heard:
+        assert f"the certificate of Redis at localhost:{tls_redis.port}" in heard
+        assert {OTHER_NAME: "set REDIS_HOST", UNKNOWN: "name its authority in REDIS_CA_CERT_PATH"}.get(
+            words or "", ""
+        ) in heard
+
+
+@FAULTS
+async def test_postgresql_is_trusted_only_with_a_certificate_that_is_right(
+    tls_postgres: TlsPostgres, authorities: Authorities, certificate: dict[str, object], words: str | None
+) -> None:
+    tls_postgres.show(issue(authorities, **certificate))
+    heard = await postgres_health(tls_postgres.environment)
+    assert heard is None if words is None else heard and words in heard, heard
+    if heard:
+        assert f"the certificate of PostgreSQL at localhost:{tls_postgres.port}" in heard
+        assert {OTHER_NAME: "set DB_HOST", UNKNOWN: "name its authority in DB_TLS_CA_CERT_PATH"}.get(
+            words or "", ""
+        ) in heard
+
+
+def issue(authorities: Authorities, **how: object) -> tuple[Path, Path]:
+    names = how.pop("names", [])
+    return authorities.issue("shown", *names, **how)  # type: ignore[misc, arg-type]
+
+
+async def test_a_server_without_tls_is_refused_with_the_setting_that_does_without(
+    redis_url: str, database_url: str, authorities: Authorities
+) -> None:
+    here = {**redis_environment(redis_url), "REDIS_TLS_ENABLED": "true", "REDIS_CA_CERT_PATH": str(authorities.trusted)}
+    heard = await redis_health(here)
+    assert heard
+    assert "does not speak TLS there" in heard
+    assert "set REDIS_TLS_ENABLED=false" in heard
+    here = {**database_environment(database_url), "DB_TLS_ENABLED": "true"}
+    heard = await postgres_health({**here, "DB_TLS_CA_CERT_PATH": str(authorities.trusted)})
+    assert heard
+    assert "does not speak TLS there" in heard
+    assert "set DB_TLS_ENABLED=false" in heard
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "cannot be read (No such file or directory)"), ("no PEM\n", "holds no certificate")]
+)
+def test_an_authority_that_is_of_no_use_is_named_with_its_setting(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "authority.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError) as refusal:
+        redis_connector.connect(RedisSettings(ca_cert_path=str(file)), EnvironmentSecrets({}))
+    assert f"REDIS_CA_CERT_PATH='{file}' {words}" in str(refusal.value)
+    with pytest.raises(SettingsError) as refusal:
+        postgres_connector.connection_options(DatabaseSettings(tls_ca_cert_path=str(file)), EnvironmentSecrets({}))
+    assert f"DB_TLS_CA_CERT_PATH='{file}' {words}" in str(refusal.value)
+    assert "in PEM form" in str(refusal.value)
+
+
+def test_a_service_waits_for_a_certificate_that_is_renewed_and_shows_when_it_ended(
+    tls_redis: TlsRedis, tls_postgres: TlsPostgres, authorities: Authorities, start_service: StartService
+) -> None:
+    tls_redis.show()
+    tls_postgres.show()
+    migrate(tls_postgres.url)
+    tls_redis.show(authorities.issue("ended-redis", ended=True))
+    tls_postgres.show(authorities.issue("ended-postgres", ended=True))
+    console = start_service("webui", wait=False, **tls_redis.environment, **tls_postgres.environment)
+    for said_in_health in ("Redis", "PostgreSQL"):
+        assert f"the certificate of {said_in_health} at localhost:" in console.wait_health(503)
+    for peer in ("redis", "postgres"):
+        name = "mutt_tls_certificate_expiry_timestamp_seconds"
+        assert console.metric(name, peer=peer) == PAST.timestamp()
+    console.wait_log("the certificate of PostgreSQL at localhost:")
+    console.wait_log("the certificate of Redis at localhost:")
+    tls_redis.show()
+    tls_postgres.show()
+    console.wait_healthy()
