@@ -61,7 +61,7 @@ at once, so that each can be changed without an interruption.
 | `INGEST_API_KEY`, `INGEST_API_KEY_NEXT` | the ingestor | ingestor |
 | `WEBUI_API_KEY`, `WEBUI_API_KEY_NEXT` | the web UI and its API | web UI |
 | `MOOG_API_KEY` | Moogsoft's webhook | Moog forwarder |
-| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the archive's bucket | scripts/archive_old_events.py |
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the archive's bucket | the archive's script |
 | `REDIS_PASS_CURRENT`, `REDIS_PASS_NEXT` | Redis | all services |
 | `DB_PASS_CURRENT`, `DB_PASS_NEXT` | PostgreSQL | alerter, Moog forwarder, web UI |
 """
