@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from scripts.devtools import consoles, report, running, traffic
-from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, Instance, UserError
+from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, VAULT, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
 from scripts.migrate import MigrationError
@@ -29,7 +29,7 @@ from scripts.migrate import migrate as migrate_database
 
 EXIT_FAILED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 1, 3, 130
 ALONE = ("-n", "--numprocesses", "--pdb", "-s", "--collect-only", "--co")  # pytest options that choose themselves
-LOGS = ("muttdev", *NAMES)
+LOGS = ("muttdev", *NAMES, VAULT)
 DATA = ("redis", "postgres", "moogsoft.ndjson", "state.json", "logs")
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
 
@@ -60,6 +60,9 @@ def up(
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Use this Redis instead of an embedded one.")] = None,
     database_url: Annotated[str | None, typer.Option(help="Use this PostgreSQL database instead.")] = None,
+    vault: Annotated[
+        bool | None, typer.Option("--vault/--no-vault", help="Take the secrets from a Vault, as production does.")
+    ] = None,
 ) -> None:
     """Start everything, wait until it is healthy, and keep it running. Options are remembered in the folder."""
     wishes = {
@@ -67,6 +70,7 @@ def up(
         "samples": samples,
         "redis_url": redis_url,
         "database_url": database_url,
+        "vault": vault,
     }
     claimed = Instance.claim(data_dir, **wishes)
     if claimed is None:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from scripts.devtools import bootstrap, report, running
 from scripts.devtools.embedded import postgres_binary
-from scripts.devtools.instance import NAMES, Instance, UserError
+from scripts.devtools.instance import Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError, as_postgres_user
 from scripts.devtools.services import TREE
 from scripts.migrate import steps
@@ -95,7 +95,7 @@ def _machine(folder: Path) -> Iterator[Finding]:
 def _ports(instance: Instance) -> Iterator[Finding]:
     taken = [
         f"{port} ({name}{running.owner_of(port)})"
-        for name in NAMES
+        for name in instance.names
         for port in instance.ports(name).values()
         if not running.is_free(port)
     ]

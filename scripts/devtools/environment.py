@@ -26,7 +26,7 @@ def plain_environment() -> dict[str, str]:
 def service_environment(instance: Instance, service: Service) -> dict[str, str]:
     """Return the whole environment of a service: ours, and those of its own variables that the user has set.
 
-    Not Vault's: here the secrets come from files of the data folder.
+    Not those of the user's Vault: the secrets come from this instance's own or, without one, from files.
     """
     known = {variable.name for variable, _ in variables(SETTINGS[service.name])}
     wished = {name: value for name, value in os.environ.items() if name in known and not name.startswith("VAULT_")}
@@ -34,12 +34,19 @@ def service_environment(instance: Instance, service: Service) -> dict[str, str]:
     return {
         **plain_environment(),
         "DYNAMIC_CONFIG_ENABLED": "true",
+        "SECRETS_REFRESH_INTERVAL": "5",
         **wished,
         **{name: value for name, value in servers.items() if name not in SECRETS},
         **port_environment(service, instance.ports(service.name)),
-        **{f"{name}_FILE": str(instance.secret_file(name)) for name in SECRETS},
+        **_secrets(instance),
         "MUTT_BIND_HOST": HOST,
         "MOOG_WEBHOOK_URL": f"{instance.http_url(STAND_IN)}/events",
         "WEBUI_INSECURE_COOKIES": "true",
         "POD_NAME": f"dev-{service.name}",  # stable, so that a restarted service takes over its claims at once
     }
+
+
+def _secrets(instance: Instance) -> dict[str, str]:
+    if instance.options.vault:
+        return instance.vault_environment()
+    return {f"{name}_FILE": str(instance.secret_file(name)) for name in SECRETS}

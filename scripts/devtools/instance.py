@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 from scripts.devtools.services import HOST, SERVICES, TREE
 
 DEFAULT_FOLDER = TREE / ".muttdev"
-STAND_IN = "moogsoft-stand-in"
-SERVER_PORTS = {"redis": 6379, "postgres": 5432, STAND_IN: 8095}
-NAMES = (*SERVICES, "redis", "postgres", STAND_IN)
+STAND_IN, VAULT = "moogsoft-stand-in", "vault"
+SERVER_PORTS = {"redis": 6379, "postgres": 5432, STAND_IN: 8095, VAULT: 8200}
+NAMES = (*SERVICES, "redis", "postgres", STAND_IN)  # and Vault, where it was asked for
 LOCK = "lock"
 DATABASE, DATABASE_USER = "mutt_db", "mutt_user"
 SECRETS = (
@@ -27,6 +27,7 @@ SECRETS = (
     "DB_PASS_CURRENT",
     "POSTGRES_SUPERUSER_PASSWORD",
 )
+VAULT_SECRETS = ("VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_ROOT_TOKEN")
 
 
 class UserError(Exception):
@@ -41,6 +42,7 @@ class Options:
     samples: bool = True
     redis_url: str | None = None
     database_url: str | None = None
+    vault: bool = False
 
 
 class Instance:
@@ -115,7 +117,7 @@ class Instance:
         write_file(self.secret_file(name), value, mode=0o600)
 
     def _make_secrets(self) -> None:
-        for name in SECRETS:
+        for name in (*SECRETS, *(VAULT_SECRETS if self.options.vault else ())):
             if not self.secret_file(name).exists():
                 self.keep_secret(name, secrets.token_hex(16))
         for name, url in (
@@ -127,6 +129,11 @@ class Instance:
 
     # -- addresses
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all services and servers of this instance."""
+        return (*NAMES, VAULT) if self.options.vault else NAMES
+
     def port(self, name: str, use: str = "port") -> int:
         """Return the port of a service ("http", "metrics", "health") or of a server ("port")."""
         documented = SERVER_PORTS[name] if name in SERVER_PORTS else SERVICES[name].ports[use][1]
@@ -136,6 +143,8 @@ class Instance:
         """Return all ports of a service or server by their use; none for a server that is not ours."""
         if self.is_external(name):
             return {}
+        if name == VAULT:
+            return {"port": self.port(VAULT), "cluster": self.port(VAULT) + 1}  # the second is the server's own choice
         uses = ("port",) if name in SERVER_PORTS else tuple(SERVICES[name].ports)
         return {use: self.port(name, use) for use in uses}
 
@@ -156,11 +165,13 @@ class Instance:
         return self.options.database_url or f"postgresql://{login}@{HOST}:{self.port('postgres')}/{DATABASE}"
 
     def http_url(self, name: str, use: str = "http") -> str:
-        """Return the base address of a service's or the stand-in's HTTP port."""
+        """Return the base address of a service's HTTP port, of the stand-in's or of Vault's."""
         return f"http://{HOST}:{self.port(name, use)}"
 
     def health_url(self, name: str) -> str:
-        """Return the address of a service's or the stand-in's health check."""
+        """Return the address of a service's or a server's health check."""
+        if name == VAULT:
+            return f"{self.http_url(VAULT)}/v1/sys/health"
         if name == STAND_IN:
             return f"{self.http_url(name)}/health"
         return f"{self.http_url(name, 'http' if 'http' in SERVICES[name].ports else 'health')}/health"
@@ -177,6 +188,19 @@ class Instance:
             "MOOG_URL": self.http_url(STAND_IN),
             "MOOG_API_KEY": self.secret("MOOG_API_KEY"),
             "MUTT_DATA_DIR": str(self.folder),
+            **(
+                self.vault_environment() | {"VAULT_TOKEN": self.secret("VAULT_ROOT_TOKEN")}
+                if self.options.vault
+                else {}
+            ),
+        }
+
+    def vault_environment(self) -> dict[str, str]:
+        """Return the variables by which a service logs in to Vault."""
+        return {
+            "VAULT_ADDR": self.http_url(VAULT),
+            "VAULT_ROLE_ID": self.secret("VAULT_ROLE_ID"),
+            "VAULT_SECRET_ID_FILE": str(self.secret_file("VAULT_SECRET_ID")),
         }
 
     # -- running or not

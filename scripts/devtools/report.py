@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.devtools import checks
-from scripts.devtools.instance import NAMES, STAND_IN, Instance
+from scripts.devtools.instance import NAMES, STAND_IN, VAULT, Instance
 from scripts.devtools.services import SERVICES
 from scripts.devtools.supervisor import HEALTHY, STARTING, STOPPED, UNHEALTHY
 
@@ -22,7 +22,7 @@ def stopped_document(instance: Instance | None) -> dict[str, Any]:
     """Return the document of `status` for an instance that does not run."""
     known = instance.state().get("services", {}) if instance else {}
     services = {}
-    for name in NAMES:
+    for name in instance.names if instance else NAMES:
         ports = instance.ports(name) if instance else {}
         restarts = known.get(name, {}).get("restarts", 0)
         services[name] = {"pid": None, "state": STOPPED, "restarts": restarts, "ports": ports, "detail": ""}
@@ -55,6 +55,8 @@ def all_checks(instance: Instance) -> dict[str, checks.Check]:
     found = {name: checks.http_check(instance.health_url(name)) for name in (*SERVICES, STAND_IN)}
     found["redis"] = checks.redis_check(instance.redis_url)
     found["postgres"] = checks.postgres_check(instance.database_url)
+    if instance.options.vault:
+        found[VAULT] = checks.http_check(instance.health_url(VAULT))
     return found
 
 
@@ -85,6 +87,8 @@ def addresses(instance: Instance, name: str) -> str:
         return "given by URL"
     if name in {"redis", "postgres"}:
         return f"127.0.0.1:{instance.port(name)}"
+    if name == VAULT:
+        return instance.http_url(name)
     return "\n".join(
         f"{instance.http_url(name, use)}{'' if use in {'http', 'port'} else f'/{use}'}" for use in instance.ports(name)
     )

@@ -14,7 +14,7 @@ from typing import IO
 
 import psutil
 
-from scripts.devtools.instance import NAMES, Instance, UserError
+from scripts.devtools.instance import Instance, UserError
 from scripts.devtools.leftovers import clear_leftovers, rotate
 from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST
@@ -39,7 +39,7 @@ def check_before_start(instance: Instance) -> None:
             f"{NEEDED_SPACE >> 20} MB: free some space, or give --data-dir a folder on another disk"
         )
     taken = []
-    for name in NAMES:
+    for name in instance.names:
         for use, port in instance.ports(name).items():
             if port > 65535:  # noqa: PLR2004  # the highest port there is
                 raise UserError(f"{name} would get port {port}: --port-offset can be at most 57000")

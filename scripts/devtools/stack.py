@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from scripts.devtools import checks, samples
+from scripts.devtools import checks, samples, vault
 from scripts.devtools.embedded import (
     clear_postgres_leftovers,
     durable_settings,
@@ -20,8 +20,8 @@ from scripts.devtools.embedded import (
     postgres_command,
     redis_command,
 )
-from scripts.devtools.environment import plain_environment, service_environment
-from scripts.devtools.instance import DATABASE, DATABASE_USER, NAMES, STAND_IN, Instance, UserError
+from scripts.devtools.environment import SECRETS, plain_environment, service_environment
+from scripts.devtools.instance import DATABASE, DATABASE_USER, STAND_IN, VAULT, Instance, UserError
 from scripts.devtools.leftovers import rotate
 from scripts.devtools.privileges import Command, EmbeddedServerError, die_with_parent
 from scripts.devtools.services import HOST, SERVICES, Service
@@ -67,7 +67,7 @@ class Stack:
     async def _start(self) -> None:
         if problem := await self._external_redis_problem():
             raise UserError(f"the Redis of --redis-url cannot be used: {problem}")
-        servers = [program for program in (self._redis(), self._postgres()) if program is not None]
+        servers = [program for program in (self._redis(), self._postgres(), self._vault()) if program is not None]
         self._supervisor.start(*servers)
         await self._supervisor.healthy(*(program.name for program in servers))
         await asyncio.to_thread(self._prepare_database)
@@ -80,7 +80,7 @@ class Stack:
     async def _stop_all(self, *, failed: bool) -> None:
         self._phase = "stopping"
         self._write_state()
-        await self._supervisor.stop(("ingestor",), WORKERS, (STAND_IN,), ("redis", "postgres"))
+        await self._supervisor.stop(("ingestor",), WORKERS, (STAND_IN,), ("redis", "postgres", VAULT))
         self._phase = "failed" if failed else "stopped"
         self._say("stopped")
         self._write_state()
@@ -121,6 +121,22 @@ class Stack:
             return postgres_command(cluster, instance.port("postgres"), settings, signal.SIGINT)
 
         return self._program("postgres", command, checks.postgres_check(self._superuser_url()), signal.SIGINT)
+
+    def _vault(self) -> Program | None:
+        instance = self._instance
+        if not instance.options.vault:
+            return None
+        token, role_id, secret_id = map(instance.secret, ("VAULT_ROOT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID"))
+        client = vault.client(instance.http_url(VAULT), token)
+
+        async def check() -> str:
+            values = {name: instance.secret(name) for name in SECRETS}
+            return await asyncio.to_thread(vault.tend, client, role_id, secret_id, values)
+
+        def command() -> Command:
+            return vault.quietly(vault.vault_command(instance.port(VAULT), token))
+
+        return self._program(VAULT, command, check)
 
     def _stand_in(self) -> Program:
         port = str(self._instance.port(STAND_IN))
@@ -176,8 +192,10 @@ class Stack:
 
     def _write_state(self) -> None:
         known = {name: supervised.status for name, supervised in self._supervisor.programs.items()}
-        services = {name: asdict(known.get(name) or Status(self._instance.ports(name))) for name in NAMES}
-        for name in filter(self._instance.is_external, NAMES):
+        services = {
+            name: asdict(known.get(name) or Status(self._instance.ports(name))) for name in self._instance.names
+        }
+        for name in filter(self._instance.is_external, self._instance.names):
             services[name]["state"] = EXTERNAL
         self._instance.write_state(
             {

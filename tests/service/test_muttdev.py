@@ -23,7 +23,7 @@ import requests
 
 from scripts.devtools import cli, running
 from scripts.devtools.embedded import PostgresServer, RedisServer, reserve_port
-from scripts.devtools.instance import NAMES, SERVER_PORTS
+from scripts.devtools.instance import NAMES, SERVER_PORTS, VAULT
 from scripts.devtools.instance import Instance as Supervised
 from scripts.devtools.services import HOST, SERVICES, TREE
 from tests.harness.waiting import wait_for
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.timeout(300)  # whole instances start and stop, on a ma
 
 DOCUMENTED_PORTS = [
     *SERVER_PORTS.values(),
+    SERVER_PORTS[VAULT] + 1,
     *(port for service in SERVICES.values() for _, port in service.ports.values()),
 ]
 
