@@ -130,7 +130,7 @@ async def test_a_key_that_vanishes_ends_no_session_and_is_told_as_a_problem(tmp_
     await secrets.refresh()
     assert (keyring.signing_key(), keyring.marked(mark)) == (signing, keyring.find("first"))
     assert keyring.find("first") is not None
-    assert "the former ones stay: WEBUI_API_KEY is not set" in (keyring.problem or "")
+    assert "WEBUI_API_KEY cannot be found any more" in (keyring.problem or "")
 
     file.write_text("second")
     await secrets.refresh()
