@@ -1,6 +1,7 @@
 """Make the secrets of a new installation: one file each, as compose.yaml and `kubectl create secret` take them.
 
-A file that is there stays as it is. Those of the second of a pair are empty: they are filled during a rotation.
+A file that is there stays as it is. Some are made empty, which is as good as none: the second of each pair, filled
+during a rotation; named keys of the web UI; the keys of the archive's bucket.
 """
 
 import argparse
@@ -10,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MADE = ("REDIS_PASS_CURRENT", "DB_PASS_CURRENT", "INGEST_API_KEY", "WEBUI_API_KEY", "MOOG_API_KEY")
-EMPTY = ("REDIS_PASS_NEXT", "DB_PASS_NEXT", "INGEST_API_KEY_NEXT", "WEBUI_API_KEY_NEXT", "WEBUI_API_KEYS")
+EMPTY = (
+    *("REDIS_PASS_NEXT", "DB_PASS_NEXT", "INGEST_API_KEY_NEXT", "WEBUI_API_KEY_NEXT"),
+    *("WEBUI_API_KEYS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+)
 
 
 def make(folder: Path) -> list[Path]:

@@ -156,4 +156,4 @@ def required(secrets: SecretSource, name: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith(("_KEY", "_KEYS", "_PASS", "_CURRENT", "_NEXT"))
+    return name.endswith(("_KEY", "_KEYS", "_KEY_ID", "_PASS", "_TOKEN", "_CURRENT", "_NEXT"))

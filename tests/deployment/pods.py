@@ -2,7 +2,7 @@
 
 What a container has and a process has not is put in its place: `/opt/mutt` is a tree as the Dockerfile lays it out,
 addresses and ports are those of the test's servers, and instead of a root file system that is read-only the process may
-write no byte to any file, unless the pod mounts /tmp.
+write no byte to any file, unless the pod mounts something to write to (`writes`).
 """
 
 import re
@@ -63,7 +63,7 @@ class Place:
 class Run:
     """A container of a pod as a process."""
 
-    def __init__(self, pod: Pod, container: Manifest, place: Place, overlay: str) -> None:
+    def __init__(self, pod: Pod, container: Manifest, place: Place, overlay: str, *, writes: bool = False) -> None:
         self.pod, self.container, self.place = pod, container, place
         self.name = f"{pod.name}/{container['name']}"
         self._said: list[bytes] = []
@@ -81,7 +81,7 @@ class Run:
         passed = [place.image, place.folder, Path(sys.prefix), Path(sys.base_prefix)]
         command = as_postgres_user(arguments, passed, death_signal=signal.SIGKILL)
         options = command.options
-        if not any(each["mountPath"] == "/tmp" for each in container["volumeMounts"]):  # noqa: S108  (the pod's)
+        if not writes and not any(each["mountPath"] == "/tmp" for each in container["volumeMounts"]):  # noqa: S108
             options["preexec_fn"] = _without_writing(options["preexec_fn"])
         self.process = subprocess.Popen(
             command.arguments,

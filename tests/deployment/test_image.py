@@ -173,7 +173,7 @@ def test_the_secrets_that_are_made_are_those_of_compose_and_of_the_pods(tmp_path
     folder = tmp_path / "secrets"
     assert make_secrets.main([str(folder)]) == 0
     made = {path.name for path in folder.iterdir()}
-    assert {Path(each["file"]).name for each in COMPOSE["secrets"].values()} == made
+    assert {Path(each["file"]).name for each in COMPOSE["secrets"].values()} <= made
     assert {item["key"] for pod in pods("prod").values() for item in pod.volume("secrets")["secret"]["items"]} == made
     assert folder.stat().st_mode & 0o777 == 0o700
     before = {path.name: path.read_text(encoding="ascii") for path in folder.iterdir()}

@@ -12,6 +12,7 @@ import kubernetes_validate.utils
 import pytest
 import yaml
 
+from mutt.archive_settings import ArchiveSettings
 from mutt.settings import SERVICES as SETTINGS
 from mutt.settings import load
 from mutt.variables import variables
@@ -56,6 +57,12 @@ def test_every_manifest_is_in_kubernetes_own_schemas(overlay: str, version: str)
             continue
         kubernetes_validate.validate(manifest, version, strict=True)  # an unknown kind raises too
     assert foreign == (FOREIGN if overlay == "prod" else set())
+
+
+def test_the_manifest_of_prometheus_is_in_them_too() -> None:
+    path = ROOT / "monitoring" / "k8s" / "prometheus.yaml"
+    for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
 
 
 def test_an_unknown_kind_and_an_unknown_field_are_failures() -> None:
@@ -145,10 +152,10 @@ def test_every_service_accepts_its_environment_and_each_variable_exists(overlay:
     settings = load(SETTINGS[name], environment)
     assert settings.dynamic_config_enabled
     assert getattr(settings, "pod_name", None) in {None, environment.get("POD_NAME")}
-    known = {variable.name for each in SETTINGS.values() for variable, _ in variables(each)}
+    known = {variable.name for each in (*SETTINGS.values(), ArchiveSettings) for variable, _ in variables(each)}
     files = {each.removesuffix("_FILE") for each in environment if environment[each].startswith(f"{SECRETS}/")}
     unknown = set(environment) - known - {f"{each}_FILE" for each in files}
-    assert not unknown, "no service reads these"
+    assert not unknown, "nothing reads these"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

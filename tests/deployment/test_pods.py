@@ -52,12 +52,19 @@ def place(
     folder = Path(tempfile.mkdtemp(prefix="pods-", dir=server_folder))
     folder.chmod(0o755)
     make_secrets.make(folder / "secrets")
+    (folder / "archive").mkdir()
+    (folder / "archive").chmod(0o777)  # as a volume for the pod's group is
     secrets = {path.name: path.read_text(encoding="ascii") for path in (folder / "secrets").iterdir()}
     servers = {**redis_environment(redis_url), **database_environment(empty_database_url)}
     for name in ("REDIS_PASS_CURRENT", "DB_PASS_CURRENT"):
         secrets[name] = servers.pop(name)
     secrets["MOOG_API_KEY"] = MOOG_API_KEY
-    yield Place(image, secrets, {**servers, "MOOG_WEBHOOK_URL": moog_stand_in.events_url}, folder)
+    addresses = {
+        **servers,
+        "MOOG_WEBHOOK_URL": moog_stand_in.events_url,
+        "ARCHIVE_LOCATION": str(folder / "archive"),
+    }
+    yield Place(image, secrets, addresses, folder)
     shutil.rmtree(folder)
 
 
@@ -98,6 +105,10 @@ def test_the_manifests_commands_become_ready_pass_an_event_on_and_end_in_time(
         rows = "SELECT count(*) FROM event_audit_log WHERE event_id = %s"
         wait_for(lambda: database.execute(rows, (event_id,)).fetchone() == (1,), "the audit row of the event")
     wait_for(lambda: [each["external_id"] for each in moog_stand_in.alerts()] == [event_id], "the alert of the event")
+
+    archive = ours["archive"]
+    runs.append(Run(archive, archive.spec["containers"][0], place, OVERLAY, writes=True))
+    assert runs[-1].end(60) == 0, runs[-1].log()
 
     for run in services.values():
         run.process.terminate()
