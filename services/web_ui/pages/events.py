@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request
 from psycopg.errors import QueryCanceled
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from mutt.archived import reach
 from mutt.handling import normalise_host
 from mutt.paging import Position, decode_cursor, encode_cursor, end_of, start_of
 from mutt.search_line import RANGES, Word, parse, without
+from services.web_ui.archived_months import archived_months
 from services.web_ui.audit_queries import AuditQueries, contains
 from services.web_ui.context import Context
 from services.web_ui.pages.frame import PageViewer, parts_of, render
@@ -82,6 +84,18 @@ class Asked:
         times = {"start": self.start, "end": self.end}
         return found | {name: moment for name, moment in times.items() if moment is not None}
 
+    @property
+    def reaches_back(self) -> bool:
+        """Whether it asks for a time by name."""
+        return bool(self.start_text or self.end_text)
+
+    def archive_conditions(self) -> dict[str, str]:
+        """Return the options of the archive's search that ask for the same."""
+        names = {"host": "hostname", "rule": "rule-id", "handling": "handling", "text": "q"}
+        found = {names[word.kind]: word.value for word in self.words if word.kind in names}
+        times = {"start": self.start_text if self.start else "", "end": self.end_text if self.end else ""}
+        return found | {name: text for name, text in times.items() if text}
+
     def value(self, kind: str) -> str | None:
         """Return a condition's value."""
         return next((word.value for word in self.words if word.kind == kind), None)
@@ -137,7 +151,7 @@ async def events_page(request: Request, _user: PageViewer) -> Response:
     parts = parts_of(request)
     size = parts.settings.audit_log_page_size
     rows: list[Row] = []
-    stopped, newest = False, None
+    stopped, newest, left = False, None, None
     try:
         async with parts.search() as queries:
             audit = AuditQueries(queries)
@@ -146,6 +160,8 @@ async def events_page(request: Request, _user: PageViewer) -> Response:
             host = asked.value("host")
             if not rows and host is not None:
                 newest = await audit.newest(normalise_host(host))
+            if asked.reaches_back or len(rows) <= size:
+                left = reach(await archived_months(queries, asked.start, asked.end), asked.archive_conditions())
     except QueryCanceled:
         stopped = True
     shown = rows[:size]
@@ -157,6 +173,7 @@ async def events_page(request: Request, _user: PageViewer) -> Response:
         "rows": shown,
         "stopped": stopped,
         "newest": newest,
+        "left": left,
         "wider": WIDER.get(asked.range),
         "narrower": NARROWER.get(asked.range),
         "older": asked.address(cursor=older) if older else None,
