@@ -127,6 +127,12 @@ make_user() {
         useradd --system --gid mutt --home-dir /opt/mutt --no-create-home --shell /usr/sbin/nologin mutt
 }
 
+check_user_runs_python() {
+    of_this_system && command -v runuser >/dev/null || return 0
+    runuser -u mutt -- "$python" -c '' 2>/dev/null ||
+        fail "the user mutt may not run $python (is a folder on its way closed?): name another one by --python PATH"
+}
+
 give() { # OWNER MODE PATH
     if of_this_system; then chown "$1" "$3"; fi
     chmod "$2" "$3"
@@ -233,6 +239,7 @@ install)
     one_at_a_time
     check_space
     make_user
+    check_user_runs_python
     mkdir -p "$releases"
     build
     configure

@@ -158,7 +158,7 @@ class Unit:
     memory: tuple[str, str] = ("768M", "1G")
     files: int = 16_384
     ports: dict[str, str] = field(default_factory=dict)
-    hangup: str = "nothing is read again but the secrets"
+    hangup: str = "the secrets are read again"
 
 
 UNITS = (
@@ -176,7 +176,7 @@ UNITS = (
         "alerter_service.py",
         ("1536M", "2G"),
         ports={"METRICS_PORT_ALERTER": "81", "HEALTH_PORT_ALERTER": "82"},
-        hangup="rules, hosts and teams are read again",
+        hangup="rules, hosts, teams and secrets are read again",
     ),
     Unit(
         "moog-forwarder",

@@ -107,10 +107,10 @@ def fill_wheelhouse(folder: Path, lock: str) -> dict[str, File]:
     """Return the wheels that the lock names for this Python; only what `folder` lacks is downloaded to it."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = _locked(lock)
-    with (folder / "lock.txt").open("a", encoding="utf-8") as handle:
+    with (folder / ".lock").open("w", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # two that download into one folder would spoil each other's files
         if len(_chosen(folder, wanted)) < len(wanted):
-            _download(folder, lock)
+            _download(folder, wanted)
         chosen = _chosen(folder, wanted)
     missing = sorted(wanted.keys() - chosen.keys())
     if missing:
@@ -119,15 +119,16 @@ def fill_wheelhouse(folder: Path, lock: str) -> dict[str, File]:
 
 
 def _locked(lock: str) -> dict[str, set[str]]:
-    """Return the hashes of each distribution that this Python needs."""
+    """Return the hashes of each `name==version` that some patch release of this Python needs."""
     found: dict[str, set[str]] = {}
     for line in lock.replace("\\\n", " ").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        words = line.split(" --hash=sha256:")
-        requirement = Requirement(words[0].strip())
-        if requirement.marker is None or requirement.marker.evaluate():
-            found[str(requirement.name)] = {word.strip() for word in words[1:]}
+        text, *hashes = line.split(" --hash=sha256:")
+        requirement = Requirement(text.strip())
+        patches = ({"python_full_version": f"{_python()}.{patch}"} for patch in (0, 99))
+        if requirement.marker is None or any(map(requirement.marker.evaluate, patches)):
+            found[f"{requirement.name}{requirement.specifier}"] = {value.strip() for value in hashes}
     return found
 
 
@@ -137,9 +138,10 @@ def _chosen(folder: Path, wanted: dict[str, set[str]]) -> dict[str, Path]:
     return {name: path for name, path in chosen.items() if path is not None}
 
 
-def _download(folder: Path, lock: str) -> None:
-    lock_file = folder / "lock.txt"
-    lock_file.write_text(lock, encoding="utf-8")
+def _download(folder: Path, wanted: dict[str, set[str]]) -> None:
+    lock_file = folder / "wanted.txt"  # without the lock's conditions, which pip would judge by its own patch release
+    lines = (f"{name} {' '.join(f'--hash=sha256:{value}' for value in hashes)}\n" for name, hashes in wanted.items())
+    lock_file.write_text("".join(lines), encoding="ascii")
     machine = platform.machine()
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), "-r", str(lock_file)]

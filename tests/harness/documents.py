@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,13 +35,16 @@ def command(folder: Path, name: str, program: Path, **environment: str) -> None:
 
 
 class Shell:
-    """A bash that ends at the first command that fails; what it printed is the failure."""
+    """A bash that ends at the first command that fails; what it printed is the failure.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    `prefix` is the command that starts it elsewhere, in another namespace say, with `folder` still its own.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
         self._folder = folder
         self._count = 0
         self._bash = subprocess.Popen(
-            ["bash", "--norc", "-euo", "pipefail"],
+            [*prefix, "bash", "--norc", "-euo", "pipefail"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
