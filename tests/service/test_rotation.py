@@ -1,9 +1,11 @@
 """Every password and key is changed under load, by the commands of docs/operations/rotation.md as they stand there.
 
-Meanwhile every connection of MUTT is cut again and again, so that new ones have to be made at each moment of each step.
+The Vault was set up by those of secrets.md, and the operator may do what the policy there allows and no more. Meanwhile
+every connection of MUTT is cut again and again, so that new ones have to be made at each moment of each step.
 """
 
 import getpass
+import json
 import os
 import random
 import threading
@@ -27,10 +29,11 @@ from tests.harness.documents import Shell, blocks, command, headings
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.programs import program
-from tests.harness.vault import fill, running_vault
+from tests.harness.vault import running_vault
 from tests.harness.waiting import wait_for
 
-PAGE = TREE / "docs" / "operations" / "rotation.md"
+PAGE, SETUP_PAGE = (TREE / "docs" / "operations" / name for name in ("rotation.md", "secrets.md"))
+SETUP = "Setting up Vault"
 START, REDIS, POSTGRES = "Where things are", "The password of Redis", "The password of PostgreSQL"
 SENDERS, CONSOLE, MOOGSOFT = "The key of the senders", "The keys of the console", "The key for Moogsoft"
 SECRET_ID = "The secret id of the AppRole"
@@ -81,23 +84,8 @@ def vault(tmp_path: Path) -> Iterator[VaultServer]:
 
 
 @pytest.fixture
-def held(own_redis: RedisServer, own_database_url: str, vault: VaultServer, tmp_path: Path) -> dict[str, str]:
-    """Fill Vault with all that the five services need, and return the variables that lead them there."""
-    values = {
-        "INGEST_API_KEY": INGEST_API_KEY,
-        "WEBUI_API_KEY": WEBUI_API_KEY,
-        "MOOG_API_KEY": MOOG_API_KEY,
-        "REDIS_PASS_CURRENT": redis_environment(own_redis.url)["REDIS_PASS_CURRENT"],
-        "DB_PASS_CURRENT": database_environment(own_database_url)["DB_PASS_CURRENT"],
-    }
-    return {**fill(vault, tmp_path, values), "SECRETS_REFRESH_INTERVAL": "1"}
-
-
-@pytest.fixture
-def shell(
-    own_redis: RedisServer, own_postgres: PostgresServer, vault: VaultServer, held: dict[str, str], tmp_path: Path
-) -> Iterator[Shell]:
-    """Open the shell of an operator, with the variables that the page asks for."""
+def shell(own_redis: RedisServer, own_postgres: PostgresServer, vault: VaultServer, tmp_path: Path) -> Iterator[Shell]:
+    """Open the shell of an administrator, with the variables that the pages ask for."""
     programs = tmp_path / "programs"
     cli = program("redis-cli")
     command(programs, "redis-cli", cli.path, LD_LIBRARY_PATH=cli.environment.get("LD_LIBRARY_PATH", ""))
@@ -110,7 +98,7 @@ def shell(
         "HOME": str(work),
         "VAULT_ADDR": vault.address,
         "VAULT_TOKEN": vault.root_token,
-        "VAULT_SECRET_ID_FILE": held["VAULT_SECRET_ID_FILE"],
+        "VAULT_SECRET_ID_FILE": str(tmp_path / "secret-id"),
         "MUTT_USER": getpass.getuser(),
         "REDIS_HOST": HOST,
         "REDIS_PORT": str(own_redis.port),
@@ -124,6 +112,35 @@ def shell(
     }
     with Shell(work, environment) as opened:
         yield opened
+
+
+@pytest.fixture
+def held(
+    own_redis: RedisServer, own_database_url: str, vault: VaultServer, shell: Shell, tmp_path: Path
+) -> dict[str, str]:
+    """Set Vault up with all that the five services need, and return the variables that lead them there.
+
+    From then on the shell is that of an operator who may rotate and no more.
+    """
+    values = {
+        "INGEST_API_KEY": INGEST_API_KEY,
+        "WEBUI_API_KEY": WEBUI_API_KEY,
+        "MOOG_API_KEY": MOOG_API_KEY,
+        "REDIS_PASS_CURRENT": redis_environment(own_redis.url)["REDIS_PASS_CURRENT"],
+        "DB_PASS_CURRENT": database_environment(own_database_url)["DB_PASS_CURRENT"],
+    }
+    vault.client.sys.disable_secrets_engine(MOUNT)  # a developer's Vault brings it along
+    (tmp_path / "work" / "secrets.json").write_text(json.dumps(values), encoding="utf-8")
+    printed = "".join(shell.run(block) for block in blocks(SETUP_PAGE, SETUP))
+    role_id = printed.partition("VAULT_ROLE_ID=")[2].split()[0]
+    token = vault.client.auth.token.create(policies=["mutt-operator"])["auth"]["client_token"]
+    shell.run(f"export VAULT_TOKEN={token}")
+    return {
+        "VAULT_ADDR": vault.address,
+        "VAULT_ROLE_ID": role_id,
+        "VAULT_SECRET_ID_FILE": str(tmp_path / "secret-id"),
+        "SECRETS_REFRESH_INTERVAL": "1",
+    }
 
 
 def secret(vault: VaultServer, name: str) -> str:
@@ -211,5 +228,6 @@ def test_every_password_and_key_is_rotated_under_load_and_nothing_is_refused_or_
     assert {name: service.terminate() for name, service in services.items()} == dict.fromkeys(services, 0)
 
 
-def test_every_block_of_the_page_is_run_here() -> None:
+def test_every_block_of_the_pages_is_run_here() -> None:
+    assert headings(SETUP_PAGE) == [SETUP]
     assert headings(PAGE) == [START, REDIS, POSTGRES, SENDERS, CONSOLE, MOOGSOFT, SECRET_ID]
