@@ -52,7 +52,11 @@ class Stage:
 
     def wait_rows(self, host: str, count: int) -> list[dict[str, Any]]:
         """Wait until the host has `count` rows and nothing of anybody waits any more; return them."""
-        wait_for(lambda: len(self.rows(host)) >= count, f"{count} audit rows of {host}", 90)
+        try:
+            wait_for(lambda: len(self.rows(host)) >= count, f"{count} audit rows of {host}", 60)
+        except AssertionError as error:
+            seen = f"{len(self.rows(host))} are there"
+            raise AssertionError(f"{error}; {seen}; the alerter:\n{self.alerter.log()[-2000:]}") from None
         self.wait_calm()
         return self.rows(host)
 
@@ -63,6 +67,11 @@ class Stage:
                 lambda: not client.llen(QUEUE) and not list(client.scan_iter("mutt:processing:*")),
                 "an empty ingest queue",
             )
+
+    def quarantined(self) -> int:
+        """Return how many records the quarantine holds."""
+        with redis.Redis.from_url(self.redis_server.url) as client:
+            return int(client.llen(keys.QUARANTINE))
 
     def refused(self, reason: str) -> float:
         """Return how many events were refused for a reason."""
