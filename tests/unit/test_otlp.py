@@ -16,6 +16,7 @@ from mutt.events import QueuedEvent, decode_entry
 from mutt.intake import Intake, Limits, Receipt, Taken
 from mutt.otlp_request import read_request
 from mutt.records import RecordError
+from tests.harness.otlp import as_protobuf
 
 NOW = 1_795_000_000
 NANO = 1_000_000_000
@@ -61,33 +62,10 @@ def request(*logs: dict[str, Any], resource: dict[str, Any] | None = None) -> di
     return {"resourceLogs": [{"resource": described, "scopeLogs": [{"scope": scope, "logRecords": list(logs)}]}]}
 
 
-def fill(message: Any, sent: dict[str, Any]) -> Any:
-    """Copy OTLP's JSON into a message: protobuf's own JSON has other ids and bytes."""
-    for name, value in sent.items():
-        field = next(field for field in message.DESCRIPTOR.fields if field.camelcase_name == name)
-        target = getattr(message, field.name)
-        if isinstance(value, list):
-            for item in value:
-                fill(target.add(), item)
-        elif isinstance(value, dict):
-            target.SetInParent()
-            fill(target, value)
-        elif field.type == field.TYPE_BYTES:
-            setattr(message, field.name, bytes.fromhex(value) if name.endswith("Id") else b64decode(value))
-        else:
-            integer = isinstance(value, str) and field.type != field.TYPE_STRING
-            setattr(message, field.name, int(value) if integer else value)
-    return message
-
-
-def wire(sent: dict[str, Any]) -> bytes:
-    return bytes(fill(ExportLogsServiceRequest(), sent).SerializeToString())
-
-
 def both(sent: dict[str, Any]) -> Taken:
     """Take a request in both encodings, which have to mean the same."""
     first = taken(json.dumps(sent).encode(), is_json=True)
-    second = taken(wire(sent), is_json=False)
+    second = taken(as_protobuf(sent), is_json=False)
     for one, other in zip(first.accepted, second.accepted, strict=True):
         left, right = decode_entry(one.entry), decode_entry(other.entry)
         for found in (left, right):
@@ -352,7 +330,10 @@ def test_values_that_are_nested_too_deeply_cost_their_record() -> None:
     for _ in range(9):
         value = [value]
     deep, shallow = log("x", {"a": value}), log("x", {"a": value[0]})
-    for body, is_json in ((json.dumps(request(shallow, deep)).encode(), True), (wire(request(shallow, deep)), False)):
+    for body, is_json in (
+        (json.dumps(request(shallow, deep)).encode(), True),
+        (as_protobuf(request(shallow, deep)), False),
+    ):
         found = taken(body, is_json=is_json)
         assert [item.place for item in found.rejected] == [1]
         assert len(found.accepted) == 1
@@ -379,7 +360,7 @@ def test_a_small_request_with_a_million_empty_messages_does_not_fill_the_memory(
 def test_a_resource_that_its_records_would_repeat_too_often_is_refused() -> None:
     small = Intake(("message",), Limits(body_bytes=4000, records=50, event_bytes=4000), os.urandom)
     sent = request(*[log()] * 20, resource={"host.name": "h", "big": "x" * 3800})
-    for body, is_json in ((wire(sent), False), (json.dumps(sent).encode(), True)):
+    for body, is_json in ((as_protobuf(sent), False), (json.dumps(sent).encode(), True)):
         with pytest.raises(RecordError, match="too large for so many"):
             read_request(small, body, "", "", RECEIPT, is_json=is_json)
 
