@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scripts.make_release import TREE, File, Source, make_release, read_source
 
-WHEELS = TREE / ".tools" / "wheels"  # kept between runs: the download takes longer than everything else
+WHEELS = TREE / "dist" / "wheels"  # kept between runs: the download takes longer than everything else
 # As much of the tree as an installation cannot do without, and of the libraries one that is small.
 TINY_FILES = (
     "mutt/__init__.py",

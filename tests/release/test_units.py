@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mutt.archive_settings import ArchiveSettings
 from mutt.errors import SettingsError
 from mutt.settings import POD_NAME_PATTERN, SERVICES, CommonSettings, load
 from mutt.variables import variables
@@ -139,7 +140,7 @@ def test_remediation_has_no_further_instances() -> None:
 def test_the_shipped_environment_takes_secrets_from_vault_and_names_what_is_to_be_filled_in() -> None:
     shipped = read_environment_file(SHIPPED)
     assert shipped["VAULT_ADDR"].startswith("https://")
-    known = {variable.name for service in SERVICES.values() for variable, _ in variables(service)}
+    known = {variable.name for group in (*SERVICES.values(), ArchiveSettings) for variable, _ in variables(group)}
     named = set(re.findall(r"(?m)^#?([A-Z_]+)=", SHIPPED.read_text(encoding="utf-8")))
     assert named <= known
     for service in SERVICES.values():

@@ -43,31 +43,22 @@ class Unit:
         return dict(word.split("=", 1) for word in words)
 
     def environment(self, root: Path) -> dict[str, str]:
-        """Return the whole environment that systemd gives to the process, for a system below `root`."""
+        """Return the whole environment that systemd gives to the process; the files of it are below `root`."""
         found = self.own_environment()
         for name in self.all("EnvironmentFile"):
             file = root / name.lstrip("-/")
             if file.exists() or not name.startswith("-"):
                 found |= read_environment_file(file)
-        return {name: below(root, value) for name, value in found.items()}
+        return found
 
-    def command(self, root: Path) -> list[str]:
-        """Return the command line, for a system below `root`."""
-        return [below(root, word) for word in shlex.split(self.one("ExecStart"))]
+    def command(self) -> list[str]:
+        """Return the command line."""
+        return shlex.split(self.one("ExecStart"))
 
     def _expand(self, value: str) -> str:
         for specifier, text in (("%H", socket.gethostname()), ("%p", self.prefix), ("%i", self.instance)):
             value = value.replace(specifier, text)
         return value
-
-
-def below(root: Path, text: str) -> str:
-    """Return `text` with the paths of an installation led below `root`."""
-    if root == Path("/"):
-        return text
-    for folder in ("/opt/mutt", "/etc/mutt", "/var/log/mutt"):
-        text = text.replace(folder, f"{root}{folder}")
-    return text
 
 
 def read_environment_file(path: Path) -> dict[str, str]:
