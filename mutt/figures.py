@@ -29,7 +29,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     done: int
     bounds: tuple[float, ...] = ()
     buckets: tuple[int, ...] = ()
-    health: str = ""  # address of its health document
+    health: str = ""  # address of its health document; with TLS followed by # and its certificate's SHA-256
 
 
 class MoogAnswer(msgspec.Struct, frozen=True):

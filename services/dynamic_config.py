@@ -1,12 +1,16 @@
 """Dynamic configuration from Redis: a 5-second cache, told of changes by PubSub, never worse than its last value."""
 
 import asyncio
+import random
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as SilentError
 
 from mutt import keys
 from mutt.dynamic_keys import ALL, Value
@@ -81,18 +85,31 @@ class DynamicConfig:
             await asyncio.sleep(CACHE_SECONDS)
 
     async def listen(self) -> None:
-        """Follow announcements until cancelled."""
+        """Follow announcements until cancelled; a connection that is lost, or silent, is made anew."""
         while True:
             with suppress(RedisError, OSError):
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(keys.CONFIG_UPDATES)
                     # What was announced before is unknown, at the first time too: rules may have been read already.
                     await self._announced("*")
-                    while True:
-                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
-                        if message is not None:
-                            await self._announced(_payload(message))
-            await asyncio.sleep(LISTEN_SECONDS)
+                    await self._follow(pubsub)
+            await asyncio.sleep(LISTEN_SECONDS * random.uniform(0.5, 1))
+
+    async def _follow(self, pubsub: PubSub) -> None:
+        heard, asked = time.monotonic(), False
+        while True:
+            message = await pubsub.get_message(timeout=LISTEN_SECONDS)
+            silence = time.monotonic() - heard
+            if message is not None:
+                heard, asked = time.monotonic(), False
+                if message["type"] == "message":
+                    await self._announced(_payload(message))
+            elif silence > 2 * CACHE_SECONDS:
+                # A server that hangs, and a primary that another has replaced, close no connection.
+                raise SilentError(f"no sign of life for {silence:.0f} s")
+            elif silence > CACHE_SECONDS and not asked:
+                asked = True
+                await pubsub.ping()
 
     async def _announced(self, name: str) -> None:
         for topic in TOPICS:

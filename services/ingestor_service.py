@@ -62,6 +62,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         latency=instruments.latency,
         host=settings.bind_host,
         port=settings.port,
+        tls=process.tls,
     )
     server = serve(
         make_app(health, instruments.registry),

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from mutt import keys
 from mutt.figures import EVERY, KEPT_SECONDS, Snapshot, Window, between
+from services.runtime.own_certificate import OwnCertificate
 
 ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  (addresses that say nothing of where an instance is)
 
@@ -30,6 +31,7 @@ class Figures:
         latency: Histogram,
         host: str,
         port: int,
+        tls: OwnCertificate | None = None,
     ) -> None:
         self._redis = redis
         self._service = service
@@ -38,6 +40,7 @@ class Figures:
         self._latency = latency
         self._host = "" if host in ANY else host
         self._port = port
+        self._tls = tls
         bounds, first = self._look()
         self._window = Window(bounds, first)
 
@@ -58,7 +61,11 @@ class Figures:
             # The address that Redis sees is one that others reach this instance at, in a cluster too.
             self._host = str((await self._redis.client_info())["addr"]).rpartition(":")[0]
         host = f"[{self._host}]" if ":" in self._host and not self._host.startswith("[") else self._host
-        report = self._window.report(f"http://{host}:{self._port}/health")
+        address = f"http://{host}:{self._port}/health"
+        if self._tls is not None:
+            # Nobody names instances by their addresses: whoever asks goes by the certificate itself.
+            address = f"https{address.removeprefix('http')}#{self._tls.fingerprint}"
+        report = self._window.report(address)
         await self._redis.set(keys.figures(self._service, self._name()), msgspec.json.encode(report), ex=KEPT_SECONDS)
 
     def _look(self) -> tuple[Sequence[float], Snapshot]:

@@ -15,7 +15,7 @@ from mutt.server_settings import OwnTlsSettings
 from services.logging_utils import get_logger
 from services.runtime.health import Health
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 
 log = get_logger(__name__)
 

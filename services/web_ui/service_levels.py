@@ -14,7 +14,9 @@ from redis.exceptions import TimeoutError as SilentError
 
 from mutt import keys, slo
 from mutt.dynamic_keys import ALL
+from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
+from services.runtime.trust import authorities
 from services.web_ui.board_redis import whole
 from services.web_ui.context import WAIT, Context
 from services.web_ui.stored_config import StoredConfig
@@ -23,6 +25,7 @@ PROMETHEUS_SECONDS = 1.5
 ROUNDING = 0.01  # by which a share extrapolated from samples may miss 0 or 1
 SILENT_SECONDS = 30.0  # for which a Prometheus that did not answer is not asked again
 WINDOW = "slo_window_hours"
+CA_VARIABLE = "PROMETHEUS_CA_CERT_PATH"
 OUTCOMES = ("ok", "fail", "sender")
 
 log = get_logger(__name__)
@@ -68,6 +71,9 @@ class ServiceLevels:
     def __init__(self, parts: Context) -> None:
         self._parts = parts
         self._silent_until = 0.0
+        settings = parts.settings
+        https = settings.prometheus_url.startswith("https:")
+        self._trust = authorities(settings.prometheus_ca_cert_path, CA_VARIABLE) if https else None
 
     async def read(self, now: datetime) -> tuple[int, list[Level]]:
         """Return the window in hours and the level of each component; raises RedisError where nobody answers."""
@@ -129,13 +135,15 @@ class ServiceLevels:
             address = self._parts.settings.prometheus_url.rstrip("/") + "/api/v1/query"
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(address, params={"query": query}, allow_redirects=False) as reply,
+                session.get(address, params={"query": query}, allow_redirects=False, ssl=self._trust or True) as reply,
             ):
                 reply.raise_for_status()
                 return _value(await reply.json())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, TypeError, LookupError) as error:
             if self._silent_until == 0.0:
-                log.info("Prometheus does not answer: service levels come from counters", error=str(error))
+                known = Server("Prometheus", self._parts.settings.prometheus_url, "PROMETHEUS_URL", CA_VARIABLE)
+                why = explain(str(error), known) or str(error)
+                log.info("Prometheus does not answer: service levels come from counters", error=why)
             self._silent_until = time.monotonic() + SILENT_SECONDS
             return False, None
 

@@ -11,7 +11,8 @@ from services.web_ui.board_redis import RedisBoard
 
 PATIENCE = aiohttp.ClientTimeout(total=1.5)
 # Whoever may write to Redis must not choose a name for this process to look up.
-ADDRESS = re.compile(r"http://(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]):\d{1,5}/health")
+HOST = r"(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])"
+ADDRESS = re.compile(rf"http://{HOST}:\d{{1,5}}/health|https://{HOST}:\d{{1,5}}/health#(?P<certificate>[0-9a-f]{{64}})")
 STATES = ("connected", "disconnected")
 
 
@@ -34,13 +35,17 @@ async def ask(seen: RedisBoard) -> tuple[Testimony, ...]:
 
 
 async def _ask(session: aiohttp.ClientSession, service: str, name: str, address: str) -> Testimony:
-    if not ADDRESS.fullmatch(address):
+    known = ADDRESS.fullmatch(address)
+    if known is None:
         return Testimony("nodata", service, name, "unknown", "it has not reported an address to ask at")
+    certificate = known["certificate"]
+    pinned = aiohttp.Fingerprint(bytes.fromhex(certificate)) if certificate else True
     try:
-        async with session.get(address, allow_redirects=False) as reply:
+        async with session.get(address, allow_redirects=False, ssl=pinned) as reply:
             return read(service, name, reply.status, await reply.json(content_type=None))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         said = str(error) or type(error).__name__
+        address = address.partition("#")[0]
         return Testimony("critical", service, name, "silent", f"no answer from {address}: {said}")
 
 

@@ -14,6 +14,9 @@ from tests.contract.sheet import variables as variable_rows
 from tests.contract.usage import attributes_read, fields
 
 SHARED = {"global", "redis", "vault"}
+# What a variable has to have beside it; of a pair, both.
+PAIR = {"MUTT_TLS_CERT_PATH": "certificate", "MUTT_TLS_KEY_PATH": "key"}
+BESIDE = {"REDIS_MODE": {"REDIS_SENTINELS": "sentinel.example"}, **dict.fromkeys(PAIR, PAIR)}
 
 
 def readers(group: str) -> list[type[CommonSettings]]:
@@ -58,9 +61,9 @@ def check_default(cls: type[CommonSettings], facts: dict[str, Any]) -> None:
 def check_effect(cls: type[CommonSettings], name: str) -> None:
     """Assert that the variable changes the settings, and that something reads what it changes."""
     variable, kind = known(cls, name)
-    environ = {"MOOG_WEBHOOK_URL": "https://moog.example/events", "VAULT_ROLE_ID": "role"}
+    environ = {"MOOG_WEBHOOK_URL": "https://moog.example/events", "VAULT_ROLE_ID": "role", **BESIDE.get(name, {})}
     changed = "2" if name.endswith("_HEARTBEAT_INTERVAL") else another_value(variable, kind)
-    assert load(cls, environ | {name: changed}) != load(cls, environ | {name: standing_value(variable)})
+    assert load(cls, environ | {name: changed}) != load(cls, {name: standing_value(variable)} | environ)
     field = dict(fields(cls))[name]
     assert field in attributes_read(), f"nothing reads {field}"
 

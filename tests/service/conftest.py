@@ -1,5 +1,6 @@
 import pytest
 
+from tests.harness.tls_servers import Authorities
 from tests.service.trail import Trail
 
 
@@ -10,3 +11,8 @@ def trail(request: pytest.FixtureRequest) -> Trail:
     own_redis = "own_redis" in request.fixturenames
     url = request.getfixturevalue("own_redis").url if own_redis else request.getfixturevalue("redis_url")
     return Trail(database, url)
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    return Authorities(tmp_path_factory.mktemp("authorities"))

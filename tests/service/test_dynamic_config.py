@@ -116,3 +116,39 @@ async def test_what_was_announced_before_the_first_subscription_counts_as_change
     between.mend()
     await eventually(lambda: told, "the rules")
     await client.aclose()
+
+
+async def test_a_listener_that_hears_nothing_listens_anew(
+    redis_url: str,
+    proxy: Callable[[str], Proxy],
+    running: Callable[[DynamicConfig], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.dynamic_config.CACHE_SECONDS", 0.2)
+    monkeypatch.setattr("services.dynamic_config.LISTEN_SECONDS", 0.1)
+    between = proxy(redis_url)
+    client = Redis.from_url(between.url, socket_timeout=0.5)
+    config = DynamicConfig(client, enabled=False)
+    told: list[str] = []
+    config.on_change("rules", lambda: told.append("rules"))
+    running(config)
+    await eventually(lambda: told, "the first subscription")
+
+    async def pings() -> int:
+        stats: Any = await other.info("commandstats")
+        return int(stats.get("cmdstat_ping", {}).get("calls", 0))
+
+    async def has_pinged() -> Any:
+        return await pings() >= before + 2
+
+    other = Redis.from_url(redis_url)
+    before = await pings()
+    await eventually(has_pinged, "questions for a sign of life")
+    assert told == ["rules"]  # the answer is one: the connection stays
+    first = set(between._pairs)
+    between.hang()
+    await eventually(lambda: between._pairs - first, "another connection")
+    between.mend()
+    await eventually(lambda: len(told) > 1, "another subscription")
+    await client.aclose()
+    await other.aclose()

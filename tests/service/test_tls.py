@@ -24,11 +24,6 @@ EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "
 
 
 @pytest.fixture(scope="module")
-def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
-    return Authorities(tmp_path_factory.mktemp("authorities"))
-
-
-@pytest.fixture(scope="module")
 def tls_redis(server_folder: Path, authorities: Authorities) -> Iterator[TlsRedis]:
     server = TlsRedis(server_folder / "tls-redis", authorities)
     try:
