@@ -64,8 +64,8 @@ class Shell:
         self._bash.stdin.flush()
         printed: list[str] = []
         for line in self._bash.stdout:
-            if line == f"{MARK}\n":
-                return "".join(printed)
+            if line.endswith(f"{MARK}\n"):  # what a command printed last may have had no end of line
+                return "".join(printed) + line.removesuffix(f"{MARK}\n")
             printed.append(line)
         raise AssertionError(f"a command failed in\n{block}\nIt printed:\n{''.join(printed)}")
 
