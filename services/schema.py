@@ -39,3 +39,13 @@ async def check_schema(connection: AsyncConnection[Any]) -> int:
             f"{SCHEMA_VERSION + 1}: install the release that the schema belongs to"
         )
     return found
+
+
+def ahead(found: int) -> str | None:
+    """Return what to say of a schema that is newer than this release, on which it still works; None when it is not."""
+    if found <= SCHEMA_VERSION:
+        return None
+    return (
+        f"the schema is version {found}, this release was made for {SCHEMA_VERSION}: it works, and does not on "
+        f"{SCHEMA_VERSION + 2}; upgrade it"
+    )

@@ -24,7 +24,7 @@ from services.runtime.app import Process, run
 from services.runtime.http_server import serve
 from services.runtime.instruments import WebUiInstruments
 from services.runtime.loop import repeat
-from services.schema import check_schema
+from services.schema import ahead, check_schema
 from services.web_ui.app import build
 from services.web_ui.context import Context
 from services.web_ui.ended_sessions import EndedSessions
@@ -85,11 +85,16 @@ async def _check_schema(process: WebUi, pool: Pool) -> bool:
     """Show in health whether the database has the schema that this release needs."""
     try:
         async with transaction(pool) as connection:
-            await check_schema(connection)
+            words = ahead(await check_schema(connection))
     except MisconfiguredError as error:
         process.health.problems["schema"] = str(error)
     else:
         process.health.problems.pop("schema", None)
+        if words is None:
+            process.health.notes.pop("schema", None)
+        elif process.health.notes.get("schema") != words:
+            log.warning(words)
+            process.health.notes["schema"] = words
     return False
 
 

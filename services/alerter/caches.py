@@ -13,7 +13,7 @@ from services.postgres_connector import Pool, transaction
 from services.runtime.health import Health
 from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import DEPENDENCY_ERRORS
-from services.schema import check_schema
+from services.schema import ahead, check_schema
 
 RETRY_SECONDS = 1.0
 
@@ -86,11 +86,18 @@ class Caches:
         async with transaction(self._pool) as connection:
             # One snapshot: a rule and the host that it was made for are seen together or not at all.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            await check_schema(connection)
+            self._show_schema(ahead(await check_schema(connection)))
             rules = [Rule(*row) for row in await (await connection.execute(_RULES)).fetchall()]
             dev = [host for (host,) in await (await connection.execute(_HOSTS)).fetchall()]
             teams: dict[str, str] = dict(await (await connection.execute(_TEAMS)).fetchall())
         return rules, Hosts.of(dev, teams, match_short=self._match_short)
+
+    def _show_schema(self, words: str | None) -> None:
+        if words is None:
+            self._health.notes.pop("schema", None)
+        elif self._health.notes.get("schema") != words:
+            log.warning(words)
+            self._health.notes["schema"] = words
 
     def _show_refused(self, book: RuleBook) -> None:
         for verdict in book.refused:
