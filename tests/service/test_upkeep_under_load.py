@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
@@ -17,7 +19,7 @@ from scripts.migrate import DATABASE, migrate, steps
 from services.schema import SCHEMA_VERSION
 from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.entries import queue_entry
-from tests.harness.processes import StartService
+from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
 from tests.service.trail import DEAD, FAST, Trail
@@ -59,7 +61,11 @@ def sending(trail: Trail) -> Iterator[set[str]]:
         thread.join()
 
 
-def database_of(url: str) -> dict[str, str]:
+def notes(service: ServiceProcess, words: str) -> bool:
+    return words in str(json.loads(service.wait_health(200)).get("notes"))
+
+
+def database_of(url: str) -> dict[str, Any]:
     return {"DB_NAME": url.rsplit("/", 1)[1]}
 
 
@@ -102,7 +108,7 @@ def test_an_older_service_says_that_the_schema_is_newer(
     services = [start_service("alerter", **FAST, CACHE_RELOAD_INTERVAL="1"), start_service("webui")]
     words = f"the schema is version {SCHEMA_VERSION + 1}, this release was made for {SCHEMA_VERSION}"
     for service in services:
-        wait_for(lambda service=service: words in str(json.loads(service.wait_health(200)).get("notes")), service.url)
+        wait_for(partial(notes, service, words), f"{service.url} says so")
         assert service.log().count(words) == 1
     trail.sql(f"INSERT INTO schema_version (version, name) VALUES ({SCHEMA_VERSION + 2}, 'after next')")
     for service in services:
