@@ -17,7 +17,7 @@ from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 from services.runtime.secrets import EnvironmentSecrets
 from tests.harness.processes import StartService
-from tests.harness.tls_servers import PAST, Authorities, TlsPostgres, TlsRedis
+from tests.harness.tls_servers import HOST, PASSWORD, PAST, Authorities, TlsPostgres, TlsRedis
 from tests.harness.waiting import eventually
 
 EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "is signed by nobody trusted here"
@@ -121,6 +121,30 @@ async def test_postgresql_is_trusted_only_with_a_certificate_that_is_right(
 def issue(authorities: Authorities, **how: object) -> tuple[Path, Path]:
     names = how.pop("names", [])
     return authorities.issue("shown", *names, **how)  # type: ignore[misc, arg-type]
+
+
+async def test_sentinels_are_asked_over_tls_and_trusted_as_little(
+    tls_redis: TlsRedis, authorities: Authorities, tmp_path: Path
+) -> None:
+    tls_redis.show()
+    monitor = (f"sentinel monitor primary {HOST} {tls_redis.port} 1", f"sentinel auth-pass primary {PASSWORD}")
+    sentinel = TlsRedis(tmp_path / "sentinel", authorities, "tls-replication yes", *monitor)
+    here = {
+        **tls_redis.environment,
+        "REDIS_MODE": "sentinel",
+        "REDIS_SENTINELS": f"localhost:{sentinel.port}",
+        "REDIS_SENTINEL_MASTER": "primary",
+        "REDIS_SENTINEL_PASS": PASSWORD,
+        "REDIS_PORT": "9",  # nobody listens there
+    }
+    try:
+        sentinel.start("--sentinel")
+        assert await redis_health(here) is None
+        heard = await redis_health({**here, "REDIS_CA_CERT_PATH": str(authorities.other)})
+    finally:
+        sentinel.stop()
+    assert heard
+    assert f"the certificate of the sentinel at localhost:{sentinel.port} is signed by nobody trusted here" in heard
 
 
 async def test_a_server_without_tls_is_refused_with_the_setting_that_does_without(
