@@ -2,39 +2,55 @@
 
 import itertools
 import json
+import os
+import re
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
-from scripts.devtools.embedded import free_port
+from scripts.devtools.embedded import free_port, postgres_binary
 from scripts.devtools.privileges import die_with_parent
-from scripts.devtools.services import HOST
-from tests.contract.stack import KEYS, LOG, PAGE, UNMATCHED, Stack, event
-from tests.harness.credentials import INGEST_API_KEY
+from scripts.devtools.services import HOST, database_environment
+from tests.contract.stack import KEYS, LOG, PAGE, SHORT, UNMATCHED, Stack, event, running
+from tests.harness.credentials import INGEST_API_KEY, WEBUI_API_KEY
+from tests.harness.documents import Shell, command
 from tests.harness.processes import fetch
 from tests.harness.programs import program
+from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
-from tests.monitoring.files import MONITORING
+from tests.monitoring.files import MONITORING, ROOT
+from tests.service.moog_stage import TLS_FOLDER, Moogsoft
 
 QUICKLY = "1s"  # in the place of 15 s
+ADDRESSES = {
+    "INGESTOR": "ingestor",
+    "ALERTER": "alerter",
+    "FORWARDER": "moog-forwarder",
+    "CONSOLE": "webui",
+    "REMEDIATION": "remediation",
+}
 
 
 class Prometheus:
     """Prometheus on a copy of monitoring/, whose targets are where the services of a test are."""
 
-    def __init__(self, folder: Path, targets: dict[str, str]) -> None:
+    def __init__(self, folder: Path, stack: Stack) -> None:
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self._folder = folder
         shutil.copytree(MONITORING, folder / "monitoring")
-        for name, address in targets.items():
+        for name, service in stack.services.items():
+            address = f"{HOST}:{service.ports.get('metrics') or service.ports['http']}"
             path = folder / "monitoring" / "targets" / f"{name}.yml"
             path.write_text(yaml.safe_dump([{"targets": [address]}]), encoding="utf-8")
         config = folder / "monitoring" / "prometheus.yml"
@@ -108,17 +124,88 @@ class Load(threading.Thread):
         self._stack.request("ingestor", "http", "POST", "/api/v2/ingest", body, key)
 
 
+@dataclass
+class Stage:
+    """All that runs, and the shell of an operator of it."""
+
+    folder: Path
+    stack: Stack
+    moogsoft: Moogsoft
+    prometheus: Prometheus
+    load: Load
+
+    def shell(self) -> Shell:
+        """Return a bash with the variables that the runbooks name."""
+        programs, ports = self.folder / "programs", {}
+        for name in ("redis-cli", "promtool"):
+            found = program(name)
+            command(programs, name, found.path, LD_LIBRARY_PATH=found.environment.get("LD_LIBRARY_PATH", ""))
+        command(programs, "psql", postgres_binary("psql"))
+        for variable, name in ADDRESSES.items():
+            port = self.stack.services[name].ports
+            ports[variable] = f"http://{HOST}:{port.get('metrics') or port['http']}"
+        redis, database = urlsplit(self.stack.redis_server.url), urlsplit(self.stack.database_url)
+        mutt = self.folder / "mutt"
+        mutt.mkdir(exist_ok=True)
+        for path, there in (("scripts", "scripts"), ("monitoring", "monitoring"), ("venv", sys.prefix)):
+            if not (mutt / path).exists():
+                (mutt / path).symlink_to(ROOT / there)
+        for name, key in (("key", WEBUI_API_KEY), ("ingest-key", INGEST_API_KEY)):
+            (self.folder / name).write_text(f"X-API-KEY: {key}\n", encoding="utf-8")
+        return Shell(
+            self.folder,
+            {
+                **database_environment(self.stack.database_url),
+                **ports,
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "HOME": str(self.folder),
+                "HOSTNAME": "runbook.example",
+                "MUTT": str(mutt),
+                "PROMETHEUS": self.prometheus.url,
+                "KEY": str(self.folder / "key"),
+                "INGEST_KEY": str(self.folder / "ingest-key"),
+                "REDIS": f"-h {redis.hostname} -p {redis.port}",
+                "REDISCLI_AUTH": redis.password or "",
+                "PGHOST": str(database.hostname),
+                "PGPORT": str(database.port),
+                "PGDATABASE": database.path.strip("/"),
+                "PGUSER": str(database.username),
+                "PGPASSWORD": str(database.password),
+            },
+        )
+
+
 @contextmanager
-def watched(folder: Path, stack: Stack) -> Iterator[Prometheus]:
-    """Put the services under load and under Prometheus."""
-    targets = {}
-    for name, service in stack.services.items():
-        targets[name] = f"{HOST}:{service.ports.get('metrics') or service.ports['http']}"
-    prometheus, load = Prometheus(folder, targets), Load(stack)
+def staged(folder: Path, databases: Databases) -> Iterator[Stage]:
+    """Start the services, put them under load and under Prometheus; the way to Moogsoft is TLS."""
+    moogsoft = Moogsoft(tls=True)
+    changes = {"MOOG_WEBHOOK_URL": moogsoft.url, "MOOG_CA_CERT_PATH": str(TLS_FOLDER / "certificate.pem")}
+    (folder / "services").mkdir()
+    (folder / "prometheus").mkdir()
     try:
-        prometheus.start()
-        load.start()
-        yield prometheus
-        load.stop()
+        with running(folder / "services", databases, **SHORT, **changes) as stack:
+            prometheus = Prometheus(folder / "prometheus", stack)
+            stage = Stage(folder, stack, moogsoft, prometheus, Load(stack))
+            try:
+                prometheus.start()
+                stage.load.start()
+                yield stage
+                stage.load.stop()
+            finally:
+                prometheus.stop()
     finally:
-        prometheus.stop()
+        moogsoft.close()
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the blocks of a page that are to be run."""
+    return re.findall(r"^```sh run\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def follow(stage: Stage, page: Path) -> str:
+    """Run all blocks of a page as they stand and return what they printed; a command that fails ends it."""
+    with stage.shell() as shell:
+        printed = "".join(shell.run(block) for block in blocks(page))
+    for sign in ("(error)", "NOAUTH", "parse error", "psql: error"):
+        assert sign not in printed, f"{page.name}:\n{printed}"
+    return printed

@@ -1,38 +1,25 @@
 """A real Prometheus scrapes the five services under load: each panel shows something, each runbook can be followed."""
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from services.runtime.instruments import SERVICES
-from tests.contract.stack import SHORT, Stack, running
-from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
-from tests.monitoring.files import ALERTS, RECORDED, dashboard, queries
-from tests.monitoring.stage import Prometheus, watched
-from tests.service.moog_stage import TLS_FOLDER, Moogsoft
+from tests.monitoring.files import ALERTS, RECORDED, RUNBOOKS, dashboard, queries
+from tests.monitoring.stage import Prometheus, Stage, blocks, follow
 
 VARIABLES = {"$instance": ".*", "$__rate_interval": "20s"}
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Stack]:
-    moogsoft = Moogsoft(tls=True)
-    changes = {"MOOG_WEBHOOK_URL": moogsoft.url, "MOOG_CA_CERT_PATH": str(TLS_FOLDER / "certificate.pem")}
-    with running(tmp_path_factory.mktemp("watched"), databases, **SHORT, **changes) as started:
-        yield started
-    moogsoft.close()
+@pytest.fixture
+def prometheus(stage: Stage) -> Prometheus:
+    return stage.prometheus
 
 
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory, stack: Stack) -> Iterator[Prometheus]:
-    with watched(tmp_path_factory.mktemp("prometheus"), stack) as started:
-        yield started
-
-
-def has_numbers(series: list[dict[str, Any]]) -> bool:
-    return any(one["value"][1] != "NaN" for one in series)
+def shows_numbers(prometheus: Prometheus, expression: str) -> bool:
+    return any(one["value"][1] != "NaN" for one in prometheus.query(expression))
 
 
 def test_every_panel_of_the_dashboard_shows_data(prometheus: Prometheus) -> None:
@@ -41,7 +28,8 @@ def test_every_panel_of_the_dashboard_shows_data(prometheus: Prometheus) -> None
         for variable, value in VARIABLES.items():
             expression = expression.replace(variable, value)
         assert "$" not in expression, title
-        wait_for(lambda asked=expression: has_numbers(prometheus.query(asked)), f"data of {title}: {expression}")
+        shows = partial(shows_numbers, prometheus, expression)
+        wait_for(shows, f"data of {title}: {expression}")
 
 
 def test_the_dashboards_variable_and_its_annotations_find_something(prometheus: Prometheus) -> None:
@@ -65,3 +53,10 @@ def test_all_rules_are_loaded_and_evaluated_without_an_error(prometheus: Prometh
     firing = {alert["labels"]["alertname"]: alert for alert in prometheus.ask("alerts")["alerts"]}
     assert firing["MuttWatchdog"]["state"] == "firing"
     assert firing["MuttWatchdog"]["annotations"]["runbook"].endswith("MuttWatchdog.md")
+
+
+@pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
+def test_a_runbook_can_be_followed_as_it_stands(alert: str, stage: Stage) -> None:
+    page = RUNBOOKS / f"{alert}.md"
+    assert blocks(page)
+    follow(stage, page)

@@ -1,0 +1,15 @@
+"""One stack of the five services under load, with Prometheus, for all tests here that ask running ones."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.servers import Databases
+from tests.monitoring.stage import Stage, staged
+
+
+@pytest.fixture(scope="package")
+def stage(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Stage]:
+    """Start all of it."""
+    with staged(tmp_path_factory.mktemp("watched"), databases) as started:
+        yield started
