@@ -48,7 +48,8 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     clock, keys, outcomes = Clock(), KeyRing(process.secrets), Outcomes(instruments)
     # A connection beside the pool: no other use of Redis may keep a push waiting.
     pushing = redis_connector.connect(settings.redis, process.secrets)
-    commit = GroupCommit(process, pushing, outcomes, cap=partial(config.integer, CAP), now=clock.now)
+    cap = partial(config.integer, CAP)
+    commit = GroupCommit(process, pushing, outcomes, cap=cap, now=clock.now)
     door = Door(process, keys, clock, commit, outcomes)
     watch = Watch(process, clock, keys, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
@@ -65,7 +66,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         tls=process.tls,
     )
     server = serve(
-        make_app(health, instruments.registry),
+        make_app(health, instruments.registry, cap),
         settings.bind_host,
         settings.port,
         "SERVER_PORT_INGESTOR",

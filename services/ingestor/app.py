@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -17,11 +18,11 @@ from services.runtime.health import Health
 from services.runtime.ops_server import API_VERSION, routes
 
 
-def make_app(health: Health, registry: CollectorRegistry) -> Starlette:
+def make_app(health: Health, registry: CollectorRegistry, cap: Callable[[], int]) -> Starlette:
     """Return the app: /health, /live, /metrics, Splunk's health, 405 on the ingest paths, 404 elsewhere."""
     ingest = [Route(path.decode(), _unreachable, methods=["POST"]) for path in ROUTES]
     app = Starlette(
-        routes=[*routes(health, registry), *hec.health_routes(health), *ingest],
+        routes=[*routes(health, registry), *hec.health_routes(health, cap), *ingest],
         exception_handlers={HTTPException: _refuse},
     )
     # Senders follow no redirect, they drop what they sent: a 404 tells their operators the right path.

@@ -1,5 +1,7 @@
 """The door for Splunk's HTTP Event Collector: /services/collector and what lies below it."""
 
+from collections.abc import Callable
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -112,12 +114,13 @@ ROUTES: dict[bytes, type[Exchange]] = {
 }
 
 
-def health_routes(health: Health) -> list[Route]:
-    """Return the routes by which Splunk's senders and balancers ask whether to send."""
+def health_routes(health: Health, cap: Callable[[], int]) -> list[Route]:
+    """Return the routes by which Splunk's senders and balancers ask whether to send; `cap` is the queue's."""
 
     async def show(_request: Request) -> Response:
-        healthy, _ = await health.report()
-        code = Code.HEALTHY if healthy else Code.UNHEALTHY
+        healthy, document = await health.report()
+        is_full = (document["queue_depth"] or 0) >= cap()
+        code = Code.UNHEALTHY if is_full or not healthy else Code.HEALTHY
         return Response(body_of(code), REPLIES[code][0], API_VERSION, media_type="application/json")
 
     return [Route(f"{BASE}/health", show), Route(f"{BASE}/health/1.0", show)]

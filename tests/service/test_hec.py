@@ -130,6 +130,7 @@ def test_a_full_queue_and_an_absent_redis_are_busy_and_tell_when_to_come_back(do
             reply = doors.post(path, body)
             refused(reply, 503, 9, "Server is busy")
             assert 5 <= int(reply.headers["Retry-After"]) <= 15
+        assert doors.get(f"{BASE}/health").json()["code"] == 18
     assert doors.get(f"{BASE}/health").json() == {"text": "HEC is healthy", "code": 17}
     with doors.without_redis():
         reply = doors.post(EVENT, b'{"event":"x"}')
