@@ -1,0 +1,144 @@
+"""What becomes of a trap's text, without a process."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from integrations.senders.trap_names import Names
+from integrations.senders.trap_spool import received, without_community
+from integrations.senders.traps import EVENT_MOST, TrapError, event, parse, record, severity
+from mutt.events import decode_entry
+from mutt.intake import Intake, Limits, Receipt
+from mutt.moogsoft import problem_of
+from mutt.pairs import match
+
+MOMENT = 1_795_558_200_123_456_789  # 2026-11-24T22:10:00.123456Z
+UMLAUT = "ä".encode()
+TRACE = "5f0c7c5e-8f0e-4c8b-9f0a-6d2f7d0a9b11"
+HEAD = b"localhost\nUDP: [10.0.0.1]:50779->[127.0.0.1]:162\n.1.3.6.1.2.1.1.3.0 12345\n"
+
+
+class NoNames(Names):
+    """The built-in names alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._program = None
+
+
+def text_of(trap_oid: str, *varbinds: str, head: bytes = HEAD) -> bytes:
+    lines = [f".1.3.6.1.6.3.1.1.4.1.0 {trap_oid}", *varbinds]
+    return head + "\n".join(lines).encode() + b"\n"
+
+
+def link(trap_oid: str, status: int, interface: int = 3) -> bytes:
+    columns = ((1, interface), (7, 1), (8, status))
+    return text_of(trap_oid, *(f".1.3.6.1.2.1.2.2.1.{column}.{interface} {value}" for column, value in columns))
+
+
+def made(text: bytes, **severities: int) -> dict[str, Any]:
+    return event(parse(text), MOMENT, TRACE, NoNames(), severities)
+
+
+def queued(text: bytes) -> Any:
+    receipt = Receipt(MOMENT // 1000)
+    intake = Intake(("timestamp", "message", "hostname"), Limits(), bytes)
+    return decode_entry(intake.accept(record(made(text)), receipt).entry)
+
+
+def hexed(data: bytes) -> str:
+    """Write bytes as snmptrapd does with -Ox: sixteen a line."""
+    rows = [data[start : start + 16] for start in range(0, len(data), 16)]
+    return '"' + "\n".join("".join(f"{byte:02X} " for byte in row) for row in rows) + '"'
+
+
+def test_a_link_that_comes_back_clears_the_one_that_went() -> None:
+    down, up = queued(link(".1.3.6.1.6.3.1.1.5.3", 2)), queued(link(".1.3.6.1.6.3.1.1.5.4", 1))
+    problem, clear = match(down), match(up)
+    assert problem is not None
+    assert clear is not None
+    assert (problem.family, problem.instance, problem.is_clear) == (clear.family, "3", False)
+    assert clear.is_clear
+    assert clear.instance == "3"
+    other = match(queued(link(".1.3.6.1.6.3.1.1.5.3", 2, interface=4)))
+    assert other is not None
+    assert other.instance == "4"
+    # A rule that forwards the problem by its text forwards the clear too.
+    wanted = problem_of(up)
+    assert wanted is not None
+    assert (wanted.message, wanted.trap_oid) == (down.message, down.trap_oid)
+
+
+def test_the_same_file_gives_the_same_bytes() -> None:
+    text = link(".1.3.6.1.6.3.1.1.5.3", 2)
+    assert record(made(text)) == record(made(text))
+
+
+def test_an_event_says_when_and_whose() -> None:
+    seen = made(link(".1.3.6.1.6.3.1.1.5.3", 2))
+    assert seen["timestamp"] == "2026-11-24T22:10:00.123456Z"
+    assert seen["hostname"] == "localhost"
+    assert seen["sender_address"] == "10.0.0.1"
+    assert seen["syslog_severity"] == 3
+    assert seen["message"] == "linkDown: ifIndex.3=3, ifAdminStatus.3=up(1), ifOperStatus.3=down(2)"
+    assert received("01795558200123456789-5f0c7c5e-8f0e-4c8b-9f0a-6d2f7d0a9b11.trap") == (MOMENT, TRACE)
+    assert datetime.fromisoformat(seen["timestamp"]).astimezone(UTC).year == 2026
+
+
+@pytest.mark.parametrize(
+    ("host", "agent", "expected"),
+    [
+        (b"router1.example", "10.0.0.1", "router1.example"),
+        (b"router1.example", "10.0.0.2", "10.0.0.2"),  # passed on by another
+        (b"router1.example", "0.0.0.0", "router1.example"),  # noqa: S104
+        (b"<UNKNOWN>", "10.0.0.1", "10.0.0.1"),
+        (b"UDP: [10.0.0.1]:1->[127.0.0.1]:162", "10.0.0.1", "10.0.0.1"),  # with -n
+    ],
+)
+def test_a_trap_is_of_the_device_that_it_speaks_of(host: bytes, agent: str, expected: str) -> None:
+    text = text_of(".1.3.6.1.6.3.1.1.5.1", f".1.3.6.1.6.3.18.1.3.0 {agent}", head=HEAD.replace(b"localhost", host))
+    assert made(text)["hostname"] == expected
+
+
+def test_the_operators_severities_win_by_the_longest_prefix() -> None:
+    assert severity("1.3.6.1.6.3.1.1.5.3", {}) == 3
+    assert severity("1.3.6.1.6.3.1.1.5.3", {"1.3.6.1.6.3": 6}) == 6
+    assert severity("1.3.6.1.6.3.1.1.5.3", {"1.3.6.1.6.3": 6, "1.3.6.1.6.3.1.1.5.3": 1}) == 1
+    assert severity("1.3.6.1.4.1.9.1", {}) is None
+    assert severity("1.3.6.1.4.1.99", {"1.3.6.1.4.1.9": 2}) is None
+
+
+@given(value=st.binary(max_size=200), text=st.text(max_size=100))
+def test_no_value_can_pass_for_a_varbind_or_get_lost(value: bytes, text: str) -> None:
+    own = ".1.3.6.1.4.1.99999"
+    trap = parse(text_of(f"{own}.0.1", f"{own}.1 {hexed(value)}", f"{own}.2 {hexed(text.encode())}", f"{own}.3 7"))
+    names = [oid for oid, _ in trap.varbinds]
+    assert names == ["1.3.6.1.2.1.1.3.0", "1.3.6.1.6.3.1.1.4.1.0", *(f"1.3.6.1.4.1.99999.{n}" for n in (1, 2, 3))]
+    assert trap.varbinds[-1][1] == 7
+    kept = trap.first("1.3.6.1.4.1.99999.1")
+    assert kept in {value.hex(":"), value.removesuffix(b"\0").decode(errors="replace")}
+    json.loads(record(event(trap, MOMENT, TRACE, NoNames(), {})))
+
+
+@given(community=st.binary(max_size=100), value=st.binary(max_size=100))
+def test_a_community_is_left_out_and_nothing_else(community: bytes, value: bytes) -> None:
+    before, after = f".1.3.6.1.4.1.99999.1 {hexed(value)}", ".1.3.6.1.6.3.1.1.4.3.0 .1.3.6.1.4.1.99999"
+    whole = text_of(".1.3.6.1.6.3.1.1.5.1", before, f".1.3.6.1.6.3.18.1.4.0 {hexed(community)}", after)
+    assert without_community(whole) == text_of(".1.3.6.1.6.3.1.1.5.1", before, after)
+
+
+@settings(max_examples=15)
+@given(sizes=st.lists(st.integers(0, 70_000), min_size=1, max_size=6))
+def test_an_event_fits_whatever_its_values(sizes: list[int]) -> None:
+    varbinds = [f".1.3.6.1.4.1.99999.{n} {hexed(UMLAUT * (size // 2))}" for n, size in enumerate(sizes)]
+    assert len(record(made(text_of(".1.3.6.1.6.3.1.1.5.1", *varbinds)))) <= EVENT_MOST
+
+
+@pytest.mark.parametrize("text", [b"", b"host\n", b"a\nb\nIF-MIB::ifIndex.3 3\n", b"a\nb\n.1.3.6.1.2.1.1.3.0 1\n"])
+def test_what_is_no_trap_is_said_so(text: bytes) -> None:
+    with pytest.raises(TrapError):
+        parse(text)
