@@ -101,11 +101,14 @@ class Load(threading.Thread):
         super().__init__(daemon=True)
         self._stack = stack
         self._ended = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
 
     def run(self) -> None:
         """Send."""
         broken = {"hostname": "contract.example"}
         for number in itertools.count():
+            self._flowing.wait()
             with suppress(OSError):
                 self._stack.post(f"{PAGE} {number}", f"{LOG} {number}", f"{UNMATCHED} {number}")
                 self._send([event(f"{LOG} beside a broken one"), broken], INGEST_API_KEY)
@@ -115,9 +118,18 @@ class Load(threading.Thread):
             if self._ended.wait(0.1):
                 return
 
+    def pause(self) -> None:
+        """Send nothing until `resume`."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._flowing.set()
+
     def stop(self) -> None:
         """End."""
         self._ended.set()
+        self.resume()
         self.join()
 
     def _send(self, body: Any, key: str) -> None:
