@@ -10,6 +10,7 @@ from scripts.devtools.embedded import RedisServer
 from scripts.devtools.services import HOST, database_environment, redis_environment
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.processes import ServiceProcess, find_service
+from tests.harness.proxy import Proxy
 from tests.harness.servers import Databases
 from tests.integrations.stage import Running, Stage, write_settings
 
@@ -57,6 +58,14 @@ def host() -> str:
 def settings_file(stage: Stage, tmp_path: Path) -> Path:
     """Write where MUTT is, and the key."""
     return write_settings(tmp_path / "sender.env", stage.url)
+
+
+@pytest.fixture
+def lossy(stage: Stage, settings_file: Path, proxy: Callable[[str], Proxy]) -> Proxy:
+    """Put a proxy between the sender and MUTT; ask for it before the sender."""
+    between = proxy(f"{stage.url}/")
+    write_settings(settings_file, between.url)
+    return between
 
 
 @pytest.fixture

@@ -91,6 +91,12 @@ def text(name: str) -> str:
     return (INTEGRATIONS / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("title", ["Fluent Bit", "Vector", "Logstash", "Telegraf", "OpenTelemetry Collector"])
+def test_each_recorded_sender_has_a_section(title: str) -> None:
+    page = INTEGRATIONS.parent / "docs" / "senders.md"
+    assert f"\n## {title}\n" in page.read_text(encoding="utf-8")
+
+
 def test_each_shipped_file_takes_its_key_from_outside_and_says_so() -> None:
     shipped = {str(path.relative_to(INTEGRATIONS)) for name in FILES for path in (INTEGRATIONS / name).parent.iterdir()}
     assert {name for name in shipped if not name.endswith("README.md")} == set(FILES)

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.devtools.embedded import free_port
 from tests.harness.programs import library_folder, program
+from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
 from tests.integrations.stage import INTEGRATIONS, Running, Stage, adapted, descendants, started
 from tests.integrations.syslog import connected, rfc3164, rfc5424, send_tcp, send_udp
@@ -159,6 +160,16 @@ def test_a_full_queue_makes_it_try_again(stage: Stage, rsyslog: Rsyslog, host: s
         wait_for(lambda: stage.refused("queue_full") >= 40, "another try")
     assert messages(stage, host, 20) == [f"message {n:05}" for n in range(20)]
     assert "takes events again" in rsyslog.told()
+
+
+def test_messages_whose_reply_was_lost_are_one_row_each(
+    stage: Stage, lossy: Proxy, rsyslog: Rsyslog, host: str
+) -> None:
+    lossy.lose_reply(b"POST")
+    send_tcp(rsyslog.port, numbered(host, 20))
+    wait_for(lossy.lost.is_set, "a lost reply")
+    wait_for(lambda: "takes events again" in rsyslog.told(), "the second try")
+    assert messages(stage, host, 20) == [f"message {n:05}" for n in range(20)]
 
 
 def test_a_message_that_mutt_refuses_holds_up_no_other(stage: Stage, rsyslog: Rsyslog, host: str) -> None:

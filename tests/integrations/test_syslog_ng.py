@@ -11,6 +11,7 @@ import pytest
 from scripts.devtools.embedded import free_port
 from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.programs import program
+from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
 from tests.integrations.stage import Running, Stage, adapted, started
 from tests.integrations.syslog import connected, rfc3164, rfc5424, send_tcp, send_udp
@@ -133,6 +134,19 @@ def test_a_full_queue_makes_it_try_again(stage: Stage, syslog_ng: SyslogNg, host
     with stage.full_queue():
         send_tcp(syslog_ng.framed, numbered(host, 20))
         wait_for(lambda: "status_code='503'" in syslog_ng.log(), "a 503")
+    assert messages(stage, host, 20) == expected(20)
+
+
+def test_messages_whose_reply_was_lost_are_one_row_each(
+    stage: Stage, lossy: Proxy, end: Callable[[Running], Running], tmp_path: Path, host: str
+) -> None:
+    syslog_ng = SyslogNg(tmp_path, lossy.url.rstrip("/"), end)
+    syslog_ng.configure()
+    syslog_ng.start()
+    lossy.lose_reply(b"POST")
+    send_tcp(syslog_ng.framed, numbered(host, 20))
+    wait_for(lossy.lost.is_set, "a lost reply")
+    wait_for(lambda: "time_reopen=" in syslog_ng.log(), "the second try")
     assert messages(stage, host, 20) == expected(20)
 
 
