@@ -20,7 +20,7 @@ import typer
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from scripts.devtools import consoles, report, running, traffic
+from scripts.devtools import configuration, consoles, report, running, traffic
 from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, VAULT, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
@@ -40,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.add_typer(configuration.app, name="config")
 WIDTH = None if sys.stdout.isatty() else 160  # columns; a pipe has none, and 80 would cut addresses
 console = Console(width=WIDTH)
 errors = Console(stderr=True, soft_wrap=True)

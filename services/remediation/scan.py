@@ -50,6 +50,7 @@ class Scanner:
             enabled=settings.dynamic_config_enabled,
             fallbacks={"max_ingest_queue_size": settings.max_ingest_queue_size},
         )
+        instruments.config_refused.set_function(lambda: len(self._config.problems))
         names = settings.names
         self._queues = {
             Source.ALERTER: Queues(names.alerter_dlq, names.ingest_queue),

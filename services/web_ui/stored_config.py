@@ -118,7 +118,8 @@ class StoredConfig:
             try:
                 value = key.parse(text)
             except ValueError as error:
-                value, warning = text, f"services refuse the stored value: {error}"
+                value = text
+                warning = f"services refuse the stored value and keep the last good one that they saw: {error}"
             else:
                 effective, source = (value, "redis") if enabled else (effective, source)
         return {

@@ -92,6 +92,15 @@ def test_status_tells_every_service_and_is_0_when_all_are_healthy(instance: Inst
     assert all(psutil.pid_exists(service["pid"]) and service["ports"] for service in services.values())
 
 
+def test_config_changes_the_instance_it_is_told(instance: Instance) -> None:
+    folder = ("--data-dir", str(instance.folder))
+    changed = muttdev("config", "set", "alerter_defer_sleep_ms", "251", *folder)
+    assert changed.stdout == "alerter_defer_sleep_ms is 251 now, from redis\n", changed.stderr
+    refused = muttdev("config", "set", "alerter_defer_sleep_ms", "0", *folder)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "a whole number from 1 to 60000 is needed" in refused.stderr
+
+
 def test_env_gives_addresses_and_keys_that_work(instance: Instance) -> None:
     values = instance.environment()
     with psycopg.connect(values["DATABASE_URL"]) as connection:
