@@ -20,7 +20,7 @@ from tests.service.ingest_api import QUARANTINE, QUEUE, queued
 
 SPLUNK = {"Authorization": f"Splunk {INGEST_API_KEY}"}
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"x:{INGEST_API_KEY}".encode()).decode()}
-BODY_TIMEOUT = "1"
+BODY_TIMEOUT = "3"  # seconds; a busy machine may need one between a head and its body
 
 
 @dataclass

@@ -3,7 +3,10 @@
 import contextlib
 import gzip
 import json
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +14,14 @@ import requests
 from backports import zstd
 
 from tests.harness.credentials import INGEST_API_KEY
+from tests.harness.programs import program
 from tests.service.doors import BASIC, SPLUNK, Doors, open_doors, wait_answer
 from tests.service.ingest_api import TRACE, Wire, request
 
 BASE = "/services/collector"
 EVENT, RAW = f"{BASE}/event", f"{BASE}/raw"
 SUCCESS = {"text": "Success", "code": 0}
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "senders.md"
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +243,29 @@ def test_hostile_bodies_harm_nobody(doors: Doors) -> None:
     with Wire(doors.ingestor) as gone, contextlib.suppress(ConnectionError):
         gone.send(request(b'{"event"', "Content-Length: 100", path=EVENT))
     assert doors.post(EVENT, b'{"event":"x"}').json() == SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("title", "host", "message"),
+    [("Splunk HTTP Event Collector", "sw1", "link down"), ("OTLP", "app1", "payment failed")],
+)
+def test_the_examples_of_the_page_are_taken_and_answered_as_it_says(
+    doors: Doors, title: str, host: str, message: str
+) -> None:
+    section = PAGE.read_text(encoding="utf-8").split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    [(command, answer)] = re.findall(r"```sh\n(.+?)```\n+```json\n(.+?)```", section, re.DOTALL)
+    curl = program("curl")
+    environment = {
+        **curl.environment,
+        "PATH": f"{curl.path.parent}:{curl.environment['PATH']}",
+        "MUTT_URL": doors.ingestor.url,
+        "MUTT_API_KEY": INGEST_API_KEY,
+        "no_proxy": "*",
+    }
+
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(answer)
+    [found] = doors.events()
+    assert (found.hostname, found.message, found.severity) == (host, message, 3)
