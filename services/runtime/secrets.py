@@ -36,6 +36,7 @@ class SecretSource(ABC):
         self._begun = 0
         self._ended = float("-inf")
         self._wanted = asyncio.Event()
+        self._readings: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it is done
 
     def get(self, name: str) -> str | None:
         """Return a secret as last read, None when there is none."""
@@ -44,9 +45,15 @@ class SecretSource(ABC):
     async def refresh(self) -> None:
         """Read all secrets again; on failure keep what is held and set `problem`.
 
-        Callers that ask at once share one reading, but never one that began before they asked.
+        Callers that ask at once share one reading, but never one that began before they asked. It goes on to its end
+        when its caller is cancelled, as a health check is that has waited long enough.
         """
-        asked = self._begun
+        reading = asyncio.create_task(self._read_after(self._begun))
+        self._readings.add(reading)
+        reading.add_done_callback(self._readings.discard)
+        await asyncio.shield(reading)
+
+    async def _read_after(self, asked: int) -> None:
         async with self._lock:
             if self._begun > asked:
                 return

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
+from scripts.connections import database_url as script_database_url
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
 from services.runtime.health import PROBE_TIMEOUT, Health
@@ -89,6 +91,38 @@ async def test_the_next_database_password_is_tried_in_the_same_connection_attemp
     secrets = EnvironmentSecrets({"DB_PASS_CURRENT": "old", "DB_PASS_NEXT": environment["DB_PASS_CURRENT"]})
     async with postgres_connector.open_pool(settings, secrets) as pool:
         assert await postgres_connector.is_connected(pool)
+
+
+async def test_connections_made_after_a_rotation_ask_for_nothing_any_more(database_url: str, tmp_path: Path) -> None:
+    settings, environment = database_settings(database_url)
+    held = tmp_path / "password"
+    held.write_text("old")
+    secrets = EnvironmentSecrets({"DB_PASS_CURRENT_FILE": str(held)})
+    async with postgres_connector.open_pool(settings, secrets) as pool:
+        held.write_text(environment["DB_PASS_CURRENT"])
+        assert await postgres_connector.answers_anew(pool), "the secrets were read again, since none was left"
+        readings = secrets._begun
+        assert await postgres_connector.answers_anew(pool)
+        assert secrets._begun == readings
+
+
+def test_a_refused_password_is_told_from_everything_else_that_ends_a_login(database_url: str) -> None:
+    def refused(url: str) -> bool:
+        with pytest.raises(psycopg.OperationalError) as caught:
+            psycopg.connect(url, connect_timeout=5)
+        return postgres_connector.is_password_refused(caught.value)
+
+    parts = urlsplit(database_url)
+    wrong_password = database_url.replace(f":{parts.password}@", ":wrong@")
+    assert refused(wrong_password)
+    assert not refused(database_url.replace(parts.path, "/no_such_database"))
+    assert not refused(database_url.replace(f":{parts.port}/", ":9/"))
+
+
+def test_a_script_takes_the_next_password_while_the_current_one_is_refused(database_url: str) -> None:
+    environment = database_environment(database_url)
+    environment |= {"DB_PASS_CURRENT": "old", "DB_PASS_NEXT": environment["DB_PASS_CURRENT"]}
+    psycopg.connect(script_database_url(None, environment)).close()
 
 
 async def test_a_statement_that_never_ends_is_ended(database_url: str) -> None:

@@ -176,12 +176,22 @@ async def test_many_that_ask_at_once_share_a_reading_and_see_what_was_written_be
     secrets = VaultSecrets(vault.settings)
     await secrets.read()
     under_way = asyncio.create_task(secrets.refresh())
-    await asyncio.sleep(0)
+    await eventually(lambda: secrets._begun == 1, "the reading to have begun")
     vault.write(**HELD | {"INGEST_API_KEY": "later"})
     await asyncio.gather(*(secrets.refresh() for _ in range(50)))
     await under_way
     assert secrets.get("INGEST_API_KEY") == "later"
     assert secrets._begun == 2, "the one under way may have read too early for them"
+
+
+async def test_a_reading_goes_on_when_the_one_who_asked_has_gone(vault: Filled) -> None:
+    secrets = VaultSecrets(vault.settings)
+    await secrets.read()
+    vault.write(**HELD | {"INGEST_API_KEY": "later"})
+    asking = asyncio.create_task(secrets.refresh())
+    await eventually(lambda: secrets._begun == 1, "the reading to have begun")
+    asking.cancel()
+    await eventually(lambda: secrets.get("INGEST_API_KEY") == "later", "the secret that was read")
 
 
 async def test_a_secret_without_which_nothing_works_does_not_vanish(vault: Filled) -> None:
@@ -241,13 +251,13 @@ async def test_a_file_of_the_secret_id_that_others_can_read_is_warned_of_once(
 ) -> None:
     path = Path(vault.settings.secret_id_file)
     await open_secrets(vault.settings, {})
-    assert "can be read by others" not in capfd.readouterr().out
+    assert "can be read by others" not in "".join(capfd.readouterr())
     path.chmod(0o640)  # noqa: ASYNC240  (one system call)
     secrets = VaultSecrets(vault.settings)
     await secrets.read()
     vault.revoke(vault.token(secrets))
     await secrets.refresh()
-    shown = capfd.readouterr().out
+    shown = "".join(capfd.readouterr())
     assert shown.count("can be read by others than its owner: chmod 0400") == 1
     assert "mode=0640" in shown
     assert SECRET_ID not in shown
