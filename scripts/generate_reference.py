@@ -46,7 +46,12 @@ changed while the services run; see [dynamic configuration](#dynamic-configurati
 DYNAMIC = """\
 Redis strings `mutt:config:{key}`, read when `DYNAMIC_CONFIG_ENABLED` is true. A key that names a variable wins over it
 once it is set. A change takes effect at once when its name is published on `mutt:config:updates`, else within 5 s. A
-value that is out of bounds is refused and logged; the last good one stays.
+value that is out of bounds is refused and logged once; the last good one stays. The console and `muttdev.py config`
+check a value before it is set, and keep on record who changed it and why:
+
+    python3 scripts/muttdev.py config set moog_rate_limit 100 --reason "a storm"
+
+By hand, where the web UI is down:
 
     redis-cli SET mutt:config:moog_rate_limit 100
     redis-cli PUBLISH mutt:config:updates moog_rate_limit
@@ -63,6 +68,7 @@ at once, so that each can be changed without an interruption.
 | `MOOG_API_KEY` | Moogsoft's webhook | Moog forwarder |
 | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the archive's bucket | the archive's script |
 | `REDIS_PASS_CURRENT`, `REDIS_PASS_NEXT` | Redis | all services |
+| `REDIS_SENTINEL_PASS` | the sentinels, where they have a password | all services |
 | `DB_PASS_CURRENT`, `DB_PASS_NEXT` | PostgreSQL | alerter, Moog forwarder, web UI |
 """
 METRICS = """\
@@ -178,7 +184,7 @@ def _families(cls: type[instruments.CommonInstruments]) -> dict[str, tuple[Metri
 def _labels(family: Metric, names: Iterable[str]) -> str:
     words = []
     for name in names:
-        found = dict.fromkeys(sample.labels[name] for sample in family.samples)
+        found = dict.fromkeys(sample.labels[name] for sample in family.samples) or instruments.LATER.get(name, ())
         words.append(f"`{name}`" + (f": {', '.join(value or '(empty)' for value in found)}" if found else ""))
     return "; ".join(words)
 
