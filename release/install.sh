@@ -277,8 +277,14 @@ uninstall)
         for unit in "$units"/mutt-*.service "$units"/mutt-*.timer "$units/mutt.target"; do
             [ -f "$unit" ] || continue
             name=$(basename "$unit")
-            case $name in *@.service) pattern=${name%.service}'*.service' ;; *) pattern=$name ;; esac
-            systemctl_does disable --now "$pattern" || say "systemctl could not stop $pattern"
+            case $name in
+            *@.service) # disable knows no patterns: an instance is disabled by its name
+                links=$(find "$root/etc/systemd/system" -path "*.wants/${name%.service}*.service" 2>/dev/null)
+                for link in $links; do systemctl_does disable --now "$(basename "$link")"; done
+                systemctl_does stop "${name%.service}*.service"
+                ;;
+            *) systemctl_does disable --now "$name" || say "systemctl could not stop $name" ;;
+            esac
             rm -f "$unit"
         done
     fi

@@ -1,120 +1,128 @@
-"""This machine's system below overlays: what is installed there as root vanishes with the test, and is nowhere else."""
+"""This machine's system with a systemd of its own, below overlays: what is installed there vanishes with the test.
 
-import ctypes
+The network is this machine's, and so is /tmp; processes, services, users and all folders that an installation changes
+are the system's own. Nothing of this machine's own services starts in it. Its cgroup is one below this process's.
+"""
+
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.harness.processes import ServiceProcess, find_service
-from tests.release.units import Unit
+from tests.harness.waiting import wait_for
 
-CHANGED = ("opt", "etc", "usr/local", "var/log")
-SETUP = """
+# Lives outside of the system, from the first line to the last, and clears away what it leaves.
+HOLDER = r"""
 set -e
+mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$0"
-for folder in "$@"; do
+mkdir "$0/cgroup"
+mount -t cgroup2 cgroup2 "$0/cgroup"
+own=$0/cgroup/mutt-test-$$
+mkdir "$own"
+(
+    echo "$BASHPID" >"$own/cgroup.procs"
+    exec unshare -C -p -f --kill-child bash -c "$1" "$0"
+) >"$2" 2>&1 </dev/null &
+echo $!
+read -r _ || true
+kill -9 $! 2>/dev/null || true
+for _ in $(seq 200); do
+    find "$own" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    [ -d "$own" ] || exit 0
+    sleep 0.05
+done
+"""
+FIRST = r"""
+set -e
+for folder in opt etc usr/local var; do
     mkdir -p "$0/upper/$folder" "$0/work/$folder"
     mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$0/upper/$folder,workdir=$0/work/$folder" "/$folder"
 done
-echo ready
-read -r _
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for wants in /lib/systemd/system/*.wants; do mount -t tmpfs tmpfs "$wants"; done
+rm -rf /etc/systemd/system/*.wants
+: >/etc/fstab
+mkdir -p /run/lock /run/systemd/system/sysinit.target.wants
+cd /run/systemd/system
+ln -s /lib/systemd/system/systemd-journald.service sysinit.target.wants
+none="tmp.mount systemd-remount-fs.service systemd-journald-dev-log.socket systemd-journald-audit.socket"
+for unit in $none postgresql.service redis.service; do ln -s /dev/null "$unit"; done
+cd /
+exec env -i container=lxc PATH="$PATH" /lib/systemd/systemd --system --unit=basic.target
 """
 IN_FOLDER = 'cd "$0" && exec "$@"'
-UNITS = "usr/local/lib/systemd/system"
+# The Python of this machine's packages comes first, which the services' user may run.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PR_SET_MDWE, MDWE_REFUSE_EXEC_GAIN = 65, 1
-_libc = ctypes.CDLL(None)
 
 
 class System:
     """That system, for as long as its first process lives; `root` leads into it from outside."""
 
-    def __init__(self, holder: int) -> None:
-        self._holder = holder
-        self.root = Path(f"/proc/{holder}/root")
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self.root = Path(f"/proc/{first}/root")
 
-    def prefix(self, folder: Path | str, *, network: bool = True) -> list[str]:
+    def prefix(self, folder: Path | str = "/", *, network: bool = True) -> list[str]:
         """Return what has to stand in front of a command to run it there, in `folder`."""
         denied = [] if network else ["unshare", "-n"]
-        return ["nsenter", "-t", str(self._holder), "-m", *denied, "sh", "-c", IN_FOLDER, str(folder)]
+        return ["nsenter", "-t", str(self._first), "-m", "-p", "-C", *denied, "sh", "-c", IN_FOLDER, str(folder)]
 
-    def unit(self, name: str) -> Unit:
-        """Return an installed unit."""
-        return Unit(self.root / UNITS / name)
+    def run(self, *command: str) -> str:
+        """Run a command there and return what it printed, whatever its exit status."""
+        done = subprocess.run(
+            [*self.prefix(), *command], env={"PATH": PATH}, capture_output=True, text=True, check=False, timeout=120
+        )
+        return done.stdout + done.stderr
+
+    def journal(self, unit: str) -> str:
+        """Return what a unit has logged."""
+        return self.run("journalctl", "--no-pager", "--output=cat", "--unit", unit)
 
 
 @contextmanager
-def overlaid_system(folder: Path) -> Iterator[System]:
-    """Make such a system with its changes in `folder`, in memory; skips where only a real root could."""
+def booted_system(folder: Path) -> Iterator[System]:
+    """Boot such a system with its changes in `folder`, in memory; skips where that is not possible."""
     folder.mkdir()
+    log = folder.with_suffix(".log")
     with subprocess.Popen(
-        ["unshare", "-m", "bash", "-c", SETUP, str(folder), *CHANGED],
+        ["unshare", "-m", "bash", "-c", HOLDER, str(folder), FIRST, str(log)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as holder:
+        assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stderr is not None
-        if holder.stdout.readline() != "ready\n":
-            pytest.skip(f"the system cannot be overlaid here (root and overlayfs are needed): {holder.stderr.read()}")
         try:
-            yield System(holder.pid)
+            started = holder.stdout.readline().strip()
+            if not started:
+                pytest.skip(f"no systemd can be booted here, which takes root and cgroups: {holder.stderr.read()}")
+            yield System(_first_process(int(started), log))
         finally:
-            holder.kill()
+            holder.stdin.close()
+            holder.wait(30)
 
 
-class UnitProcess(ServiceProcess):
-    """A service as its installed unit starts it: that command, user, folder and environment, and nothing else."""
+def _first_process(parent: int, log: Path) -> int:
+    """Return the process id of the system's systemd once it is up."""
 
-    def __init__(self, system: System, name: str, log_file: Path) -> None:
-        super().__init__(find_service(name), {}, log_file)
-        self.unit = system.unit(f"mutt-{name}.service")
-        self.environment = self.unit.environment(system.root)
-        self.ports = {use: int(self.environment[variable]) for use, (variable, _) in self.service.ports.items()}
-        self._command = unit_command(system, self.unit)
-
-    def start(self, *, wait: bool = True) -> None:
-        """Start it."""
-        with self.log_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                preexec_fn=_deny_executable_memory,  # noqa: PLW1509  # one system call, no lock
+    def look() -> int:
+        try:
+            (first,) = psutil.Process(parent).children() or (None,)
+        except psutil.NoSuchProcess:
+            pytest.skip(
+                f"no systemd can be booted here, which takes root, overlayfs and systemd: {log.read_text('utf-8')}"
             )
-        if wait:
-            self.wait_healthy()
+        if first is None or first.name() != "systemd":
+            return 0
+        state = System(first.pid).run("systemctl", "is-system-running").strip()
+        return first.pid if state in {"running", "degraded"} else 0
 
-
-def run_unit(system: System, name: str) -> "subprocess.CompletedProcess[str]":
-    """Do what `systemctl start` does with a unit that runs and ends."""
-    unit = system.unit(name)
-    return subprocess.run(
-        unit_command(system, unit),
-        env=unit.environment(system.root),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        preexec_fn=_deny_executable_memory,  # as above
-    )
-
-
-def unit_command(system: System, unit: Unit) -> list[str]:
-    """Return a unit's command as its user, without any right of root's; systemd says more, and this as well."""
-    user, group = unit.one("User"), unit.one("Group")
-    rights = ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig=KILL"]
-    drop = ["setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", *rights]
-    return [*system.prefix(unit.one("WorkingDirectory")), *drop, *unit.command()]
-
-
-def _deny_executable_memory() -> None:
-    """Take away what MemoryDenyWriteExecute takes away, where the kernel can do so for a process."""
-    _libc.prctl(PR_SET_MDWE, MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+    return wait_for(look, "the system's systemd")

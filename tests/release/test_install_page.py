@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,21 +13,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
-from scripts.devtools.embedded import PostgresServer, free_port, postgres_binary
+from scripts.devtools.embedded import PostgresServer, free_port, postgres_binary, reserve_port
 from scripts.devtools.services import HOST, SERVICES, TREE, port_environment, redis_environment
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.documents import Shell, blocks, command
 from tests.harness.moogsoft import MoogStandIn
-from tests.harness.processes import DIRECT
+from tests.harness.processes import DIRECT, fetch
 from tests.harness.programs import program
 from tests.harness.servers import Databases
 from tests.harness.vault import fill, running_vault
 from tests.harness.waiting import wait_for
-from tests.release.system import PATH, System, UnitProcess, overlaid_system, run_unit
+from tests.release.system import PATH, System, booted_system
 from tests.release.units import write_environment_file
 
 PAGE = TREE / "docs" / "operations" / "install.md"
@@ -38,27 +38,13 @@ HEALTH = (
     "SERVER_PORT_WEBUI",
     "HEALTH_PORT_REMEDIATION",
 )
-# Lines that only a running systemd could execute. The test does the work of those that do any.
-FOR_SYSTEMD = {
-    "systemctl start mutt-migrate.service": "run_unit",
-    "systemctl enable --now mutt-ingestor mutt-alerter mutt-moog-forwarder mutt-webui mutt-remediation": "UnitProcess",
-    "systemctl enable --now mutt-archive.timer": "",
-    "systemctl enable --now mutt-alerter@12": "",
-    "systemctl enable --now mutt-ingestor@12": "",
-    "journalctl -u mutt-migrate.service": "",
-}
+INSTANCE_PORTS = ("80", "81", "82")  # how the ports of the page's further instances end
 
 
-def test_every_line_of_the_page_is_run_or_listed_here_as_systemds() -> None:
+def test_every_block_of_the_page_is_run_but_the_names_which_are_the_readers_own() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    lines = [
-        line
-        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
-    ]
-    lines = [line.split("  #")[0].strip() for line in lines]
-    shown = [line for line in lines if not line.startswith(("export ", "http://"))]  # the names are the test's own
-    assert sorted(shown) == sorted(FOR_SYSTEMD)
+    (names,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert all(line.startswith(("export ", "    http://")) for line in names.splitlines())
 
 
 @pytest.fixture
@@ -127,40 +113,33 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
         shutil.copy(file, work)
     command(tools, "psql", postgres_binary("psql"))
     command(tools, "curl", program("curl").path)
-    listening: dict[str, str] = {}
-    for each in SERVICES.values():
-        listening |= port_environment(each, {use: free_port() for use in each.ports})
-    # A Python that user mutt may run comes first; the last folder is that of the Python which made the bundle.
     path = f"{tools}:{PATH}:{Path(sys.executable).resolve().parent}"
-    health = " ".join(f"http://{HOST}:{listening[name]}/health" for name in HEALTH)
-    shell_environment = {**variables, "PATH": path, "HEALTH": health, "LC_ALL": "C.UTF-8"}
-    with overlaid_system(tmp_path / "system") as system:
+    with booted_system(tmp_path / "system") as system:
         with Shell(work, {"PATH": path}, system.prefix(work, network=False)) as offline:
-            for block in blocks(PAGE, "Install"):
-                said = offline.run(block)
-        assert "installed 2.5.0-" in said
+            assert "installed 2.5.0-" in run(offline, "Install")
         check_modes(system)
-        with Shell(work, shell_environment, system.prefix(work)) as shell:
+        ports = choose_ports(system)
+        health = " ".join(f"http://{HOST}:{ports[name]}/health" for name in HEALTH)
+        environment = {**variables, "PATH": path, "HEALTH": health, "LC_ALL": "C.UTF-8"}
+        with Shell(work, environment, system.prefix(work)) as shell:
             run(shell, "Fill in the configuration")
-            # What the page does not say: these servers have no TLS, and the ports are free ones.
+            # What the page does not say: these servers have no TLS, and all is on the loopback.
             plain = {"REDIS_TLS_ENABLED": "false", "DB_TLS_ENABLED": "false", "MUTT_BIND_HOST": HOST}
-            write_environment_file(system.root / "etc/mutt/mutt.env", {**plain, **listening})
-            run(shell, "Make the database")
-            migrated = run_unit(system, "mutt-migrate.service")
-            assert "applied 0001_base" in migrated.stdout, migrated.stderr
-            services = {name: UnitProcess(system, name, tmp_path / f"{name}.log") for name in SERVICES}
-            try:
-                for service in services.values():
-                    service.start(wait=False)
-                assert run(shell, "See that it works").count('"status":"healthy"') == len(services)
-                carry_an_event(services, variables, moog_stand_in)
-                stop(services)
-            finally:
-                for service in services.values():
-                    service.close()
-            run(shell, "Uninstall")
-            assert not (system.root / "opt/mutt").exists()
-            assert (system.root / "etc/mutt/mutt.env").exists()
+            write_environment_file(system.root / "etc/mutt/mutt.env", plain)
+            assert "applied 0001_base" in run(shell, "Make the database")
+            make_rule(variables)
+            run(shell, "Start")
+            assert run(shell, "See that it works").count('"status":"healthy"') == len(SERVICES)
+            event_id = post_event(f"http://{HOST}:{ports['SERVER_PORT_INGESTOR']}")
+            wait_for(lambda: [alert["external_id"] for alert in moog_stand_in.alerts()] == [event_id], "the alert")
+            assert audited(variables) == [(event_id, True)]
+            run(shell, "After a change")
+            wait_for(lambda: "SIGHUP: reloading rules" in system.journal("mutt-alerter"), "the reload in the log")
+            main = system.run("systemctl", "show", "--property=MainPID", "--value", "mutt-alerter")
+            assert system.run("pgrep", "-f", "alerter_service") == main, "the pattern finds the alerter and no other"
+            run_instances(shell, system)
+            run(shell, "Stop and uninstall")
+            check_end(system)
 
 
 def run(shell: Shell, heading: str) -> str:
@@ -168,24 +147,54 @@ def run(shell: Shell, heading: str) -> str:
     return "".join(shell.run(block) for block in blocks(PAGE, heading))
 
 
-def carry_an_event(services: dict[str, UnitProcess], variables: dict[str, str], moog: MoogStandIn) -> None:
-    """Make a rule, have the alerter reload by its unit's own line, and follow an event to Moogsoft and the audit."""
-    server = {name.lower().removeprefix("pg"): value for name, value in variables.items() if name.startswith("PG")}
-    with psycopg.connect(dbname=variables["DB_NAME"], **server) as connection:  # type: ignore[arg-type]
+def choose_ports(system: System) -> dict[str, str]:
+    """Have the five services listen on free ports, by what `systemctl edit` makes, and return their variables."""
+    chosen: dict[str, str] = {}
+    for name, service in SERVICES.items():
+        own = port_environment(service, {use: free_port() for use in service.ports})
+        folder = system.root / f"etc/systemd/system/mutt-{name}.service.d"
+        folder.mkdir(parents=True)
+        lines = ["[Service]", *(f"Environment={variable}={port}" for variable, port in own.items())]
+        (folder / "override.conf").write_text("\n".join(lines) + "\n", encoding="ascii")
+        chosen |= own
+    system.run("systemctl", "daemon-reload")
+    return chosen
+
+
+def run_instances(shell: Shell, system: System) -> None:
+    """Run the page's further instances, under a number whose ports are free here."""
+    number = next(n for n in range(10, 100) if all(reserve_port(int(f"1{n}{end}")) for end in INSTANCE_PORTS))
+    (block,) = blocks(PAGE, "More instances on one machine")
+    start, _, stop = block.replace("@12", f"@{number}").strip().rpartition("\n")
+    shell.run(start)
+    urls = [f"http://{HOST}:1{number}{end}/health" for end in ("80", "82")]
+    wait_for(lambda: all(fetch(url)[0] == 200 for url in urls), f"health of {', '.join(urls)}")
+    host = socket.gethostname()
+    assert f"pod={host}-mutt-alerter-{number}" in system.journal(f"mutt-alerter@{number}")
+    shell.run(stop)
+
+
+def database(variables: dict[str, str]) -> "psycopg.Connection[tuple[object, ...]]":
+    return psycopg.connect(
+        host=HOST,
+        port=variables["PGPORT"],
+        user="postgres",
+        password=variables["PGPASSWORD"],
+        dbname=variables["DB_NAME"],
+    )
+
+
+def make_rule(variables: dict[str, str]) -> None:
+    with database(variables) as connection:
         connection.execute(
             "INSERT INTO alert_rules (match_string, match_type, priority, prod_handling, dev_handling, team_assignment)"
             " VALUES ('LINK', 'contains', 1, 'Page_and_ticket', 'Log_only', 'NETO')"
         )
-        connection.commit()
-        alerter = services["alerter"]
-        assert found_by_pgrep("alerter_service") == {alerter.pid}, "the specification reloads it by this pattern"
-        reload = alerter.unit.one("ExecReload").replace("$MAINPID", str(alerter.pid))
-        subprocess.run(reload.split(), check=True)
-        wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 1, "the rule in the alerter's cache")
-        event_id = post_event(services["ingestor"].url)
-        wait_for(lambda: [alert["external_id"] for alert in moog.alerts()] == [event_id], "the alert at Moogsoft")
-        audited = connection.execute("SELECT event_id::text, forwarded FROM event_audit_log").fetchall()
-        assert audited == [(event_id, True)]
+
+
+def audited(variables: dict[str, str]) -> list[tuple[object, ...]]:
+    with database(variables) as connection:
+        return connection.execute("SELECT event_id::text, forwarded FROM event_audit_log").fetchall()
 
 
 def post_event(url: str) -> str:
@@ -197,20 +206,15 @@ def post_event(url: str) -> str:
         return str(json.load(reply)["event_id"])
 
 
-def found_by_pgrep(pattern: str) -> set[int]:
-    """Return what `pgrep -f` finds among this test's processes: others run alerters of their own beside it."""
-    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=True).stdout.split()
-    return set(map(int, found)) & {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
-
-
-def stop(services: dict[str, UnitProcess]) -> None:
-    """Stop them as systemd does; all end in order, as the user they were given, and without a secret in their logs."""
-    users = {Path(f"/proc/{service.pid}").stat().st_uid for service in services.values()}
-    assert len(users) == 1
-    assert os.geteuid() not in users
-    assert {name: service.terminate() for name, service in services.items()} == dict.fromkeys(services, 0)
-    for service in services.values():
-        assert not re.search(f"{INGEST_API_KEY}|{WEBUI_API_KEY}|{MOOG_API_KEY}|{DB_PASSWORD}", service.log())
+def check_end(system: System) -> None:
+    """Check that all services ended in order, that none told a secret, and what an uninstallation leaves."""
+    for name in SERVICES:
+        log = system.journal(f"mutt-{name}")
+        assert log.count("stopped in order") == 2, f"{name} was stopped twice:\n{log}"
+        assert not re.search(f"{INGEST_API_KEY}|{WEBUI_API_KEY}|{MOOG_API_KEY}|{DB_PASSWORD}", log)
+    assert "mutt" not in system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "mutt*.service")
+    assert not (system.root / "opt/mutt").exists()
+    assert (system.root / "etc/mutt/mutt.env").exists()
 
 
 def check_modes(system: System) -> None:

@@ -42,19 +42,6 @@ class Unit:
         words = [word for line in self.all("Environment") for word in shlex.split(line)]
         return dict(word.split("=", 1) for word in words)
 
-    def environment(self, root: Path) -> dict[str, str]:
-        """Return the whole environment that systemd gives to the process; the files of it are below `root`."""
-        found = self.own_environment()
-        for name in self.all("EnvironmentFile"):
-            file = root / name.lstrip("-/")
-            if file.exists() or not name.startswith("-"):
-                found |= read_environment_file(file)
-        return found
-
-    def command(self) -> list[str]:
-        """Return the command line."""
-        return shlex.split(self.one("ExecStart"))
-
     def _expand(self, value: str) -> str:
         for specifier, text in (("%H", socket.gethostname()), ("%p", self.prefix), ("%i", self.instance)):
             value = value.replace(specifier, text)
