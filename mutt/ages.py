@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mutt.fields import parse_timestamp
 
 SEARCHED = 1024  # bytes from the start: `_mutt` stands first, and `received_at` near its own start
-_RECEIVED = re.compile(rb'"received_at":\s*"([^"]{1,40})"')
+_RECEIVED = re.compile(rb'"received_at"\s*:\s*"([^"]{1,40})"')
 
 
 def received_at(entry: bytes) -> float | None:

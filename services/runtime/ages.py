@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from mutt.ages import oldest_age
 from services.runtime.instruments import QueueInstruments
 
-SAMPLE_SECONDS = 5.0
+SAMPLE_SECONDS = 2.0
 RETRIES_READ = 20  # of those due first: a retry's place says when it is due, not how old it is
 
 

@@ -14,6 +14,7 @@ REPLAY_STATUSES = ("success", "fail")
 QUEUES = ("ingest", "quarantine", "alert", "dlq_alerter", "audit_pending", "retry", "dlq_moog", "poison")
 TLS_PEERS = ("redis", "sentinel", "postgres", "vault", "moogsoft", "prometheus", "own")
 DB_OPERATIONS = ("select", "insert", "update", "delete")
+LATER = {"queue": QUEUES, "peer": TLS_PEERS}  # values of labels whose series are absent until something is known
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 WAYS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
