@@ -279,7 +279,7 @@ uninstall)
             name=$(basename "$unit")
             case $name in
             *@.service) # disable knows no patterns: an instance is disabled by its name
-                links=$(find "$root/etc/systemd/system" -path "*.wants/${name%.service}*.service" 2>/dev/null)
+                links=$(find "$root/etc/systemd/system" -path "*.wants/${name%.service}*.service" 2>/dev/null || true)
                 for link in $links; do systemctl_does disable --now "$(basename "$link")"; done
                 systemctl_does stop "${name%.service}*.service"
                 ;;
