@@ -32,6 +32,7 @@ CASES = {
     "logstash": Case(digits=3),
     "otel-collector": Case(),
     "otel-sdk-json": Case(),
+    "rsyslog-omhttp": Case(source="syslog"),
     "splunk-hec-cribl": Case(),
     "splunk-hec-fluent-bit": Case(source=None, once=False),
     "splunk-hec-raw": Case(once=False, messages=(f"<187>{LINK}", '<188>Traceback: "quoted"'), apart=0),

@@ -56,7 +56,14 @@ class Rsyslog:
 
 
 @pytest.fixture
-def rsyslog(settings_file: Path, tmp_path: Path, end: Callable[[Running], Running]) -> Rsyslog:
+def queue(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return what the test's mark `parametrize` changes of the queue."""
+    changes: dict[str, str] = getattr(request, "param", {})
+    return changes
+
+
+@pytest.fixture
+def rsyslog(settings_file: Path, tmp_path: Path, end: Callable[[Running], Running], queue: dict[str, str]) -> Rsyslog:
     port = free_port()
     (tmp_path / "spool").mkdir()
     text = adapted(
@@ -67,6 +74,7 @@ def rsyslog(settings_file: Path, tmp_path: Path, end: Callable[[Running], Runnin
             "/etc/mutt/sender.env": str(settings_file),
             "/var/spool/rsyslog": str(tmp_path / "spool"),
             "/var/log/mutt-send.log": str(tmp_path / "mutt-send.log"),
+            **queue,
         },
     )
     (tmp_path / "rsyslog.conf").write_text(f'global(workDirectory="{tmp_path}")\n{text}', encoding="utf-8")
@@ -151,6 +159,31 @@ def test_what_comes_while_mutt_is_away_arrives_when_it_is_back(stage: Stage, rsy
         rsyslog.start()
         send_tcp(rsyslog.port, numbered(host, 300, 301))
     assert messages(stage, host, 601) == [f"message {n:05}" for n in range(601)]
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [{'queue.type="LinkedList"': 'queue.type="Disk" queue.checkpointInterval="1" queue.syncQueueFiles="on"'}],
+    ids=["on disk"],
+    indirect=True,
+)
+def test_a_queue_on_disk_survives_a_kill_of_rsyslog(
+    stage: Stage, queue: dict[str, str], rsyslog: Rsyslog, host: str
+) -> None:
+    with stage.outage():
+        send_tcp(rsyslog.port, numbered(host, 201))
+        # The last one may be lost: rsyslog may not have noted yet that it was written.
+        wait_for(lambda: last_is_on_disk(rsyslog, b"message 00200"), "the last message in the queue's file")
+        assert rsyslog.running
+        rsyslog.running.kill()
+        rsyslog.start()
+    found = messages(stage, host, 200)
+    assert found[:200] == [f"message {n:05}" for n in range(200)]
+    assert found[200:] in ([], ["message 00200"])
+
+
+def last_is_on_disk(rsyslog: Rsyslog, text: bytes) -> bool:
+    return any(text in path.read_bytes() for path in (rsyslog.folder / "spool").glob("mutt.0*"))
 
 
 def test_a_full_queue_makes_it_try_again(stage: Stage, rsyslog: Rsyslog, host: str) -> None:
