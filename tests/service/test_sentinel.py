@@ -1,5 +1,6 @@
 """Redis behind Sentinel: the services follow a fail-over by themselves, and lose nothing in the durable mode."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from mutt import keys
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import RedisSettings
 from mutt.variables import read
-from scripts.devtools.embedded import RedisServer
+from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import redis_environment
 from services import redis_connector
 from services.runtime.secrets import EnvironmentSecrets
 from tests.chaos.books import faults
 from tests.chaos.load import load
 from tests.chaos.stage import SETTINGS, chosen_seed, make_rules, wait_settled
-from tests.harness.fleet import NAME, Fleet
+from tests.harness.documents import Shell, blocks, command
+from tests.harness.fleet import NAME, SENTINEL_PASSWORD, Fleet
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService
+from tests.harness.programs import program
 from tests.harness.waiting import wait_for
+from tests.service.ingest_api import event, post
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "redis.md"
 ENOUGH = 150  # acknowledged events of each part of a test
 
 
@@ -39,7 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_all_services_follow_a_fail_over_and_lose_no_acknowledged_event(
-    fleet: Fleet, database_url: str, moog_stand_in: MoogStandIn, start_service: StartService
+    fleet: Fleet, database_url: str, moog_stand_in: MoogStandIn, start_service: StartService, tmp_path: Path
 ) -> None:
     make_rules(database_url)
     here = {**fleet.environment, "DYNAMIC_CONFIG_ENABLED": "true", "REDIS_WAIT_REPLICAS": "1", "REDIS_TIMEOUT": "2"}
@@ -73,6 +78,29 @@ def test_all_services_follow_a_fail_over_and_lose_no_acknowledged_event(
     wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 4, "the new rule in the cache")
     assert [service.pid for service in services.values() if service.running] == pids
     alerter.wait_log("the primary of Redis has moved")
+    fail_over_by_the_page(fleet, tmp_path)
+    wait_for(lambda: fleet.now() == fleet.primary.port, "the old primary again")
+    for service in services.values():
+        service.wait_healthy()
+    wait_for(lambda: post(services["ingestor"], event()).status_code == 200, "events after a planned fail-over")
+    assert [service.pid for service in services.values() if service.running] == pids
+
+
+def fail_over_by_the_page(fleet: Fleet, folder: Path) -> None:
+    """Run the commands of the page on Redis as they stand."""
+    tool = program("redis-cli")
+    command(folder / "bin", "redis-cli", tool.path, LD_LIBRARY_PATH=tool.environment.get("LD_LIBRARY_PATH", ""))
+    environment = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "SENTINEL_HOST": HOST,
+        "SENTINEL_PORT": str(fleet.sentinel_ports[0]),
+        "REDIS_SENTINEL_MASTER": NAME,
+        "REDISCLI_AUTH": SENTINEL_PASSWORD,
+    }
+    with Shell(folder, environment) as shell:
+        where, move = blocks(PAGE, "A planned fail-over")
+        assert str(fleet.replica.port) in shell.run(where)
+        shell.run(move)
 
 
 async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Fleet) -> None:

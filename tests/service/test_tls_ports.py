@@ -25,12 +25,14 @@ from services.runtime.instruments import CommonInstruments
 from services.runtime.own_certificate import own_certificate
 from services.web_ui.testimony import _ask
 from tests.harness.credentials import INGEST_API_KEY
+from tests.harness.documents import Shell, blocks
 from tests.harness.processes import ServiceProcess, StartService
 from tests.harness.programs import program
 from tests.harness.tls_servers import NAME, Authorities
 from tests.harness.waiting import eventually, wait_for
 from tests.service.ingest_api import event, queued
 
+TLS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "tls.md"
 ENDS = "mutt_tls_certificate_expiry_timestamp_seconds"
 
 
@@ -134,6 +136,27 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_half_renew
     page = (await asyncio.to_thread(get, ingestor, authorities, "/metrics")).text
     ends = certificate_of(fresh).not_valid_after_utc.timestamp()
     assert [float(line.split()[1]) for line in page.splitlines() if line.startswith(f'{ENDS}{{peer="own"}}')] == [ends]
+
+
+def test_the_commands_of_the_page_on_tls_work_as_they_stand(
+    ingestor: ServiceProcess, authorities: Authorities, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    renewed = authorities.issue("renewed")
+    environment = {
+        **program("curl").environment,
+        **variables(pair),
+        "CA": str(authorities.trusted),
+        "INGESTOR": f"{NAME}:{ingestor.ports['http']}",
+        "RENEWED_CERT": str(renewed[0]),
+        "RENEWED_KEY": str(renewed[1]),
+    }
+    with Shell(tmp_path, environment) as shell:
+        (ends,) = blocks(TLS_PAGE, "When certificates end")
+        expected = certificate_of(pair).not_valid_after_utc.timestamp()
+        assert float(shell.run(ends).split()[-1]) == expected
+        health, renewal = blocks(TLS_PAGE, "On the ports 8080 and 8090")
+        assert json.loads(shell.run(health))["status"] == "healthy"
+        shell.run(renewal)
 
 
 async def test_the_console_asks_an_ingestor_by_its_certificate_where_only_its_address_is_known(
