@@ -5,6 +5,7 @@ are the system's own. Nothing of this machine's own services starts in it. Its c
 """
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ own=$0/cgroup/mutt-test-$$
 mkdir "$own"
 (
     echo "$BASHPID" >"$own/cgroup.procs"
-    exec unshare -C -p -f --kill-child bash -c "$1" "$0"
+    exec unshare -C -p -f --kill-child bash -c "$1" "$0" "$3"
 ) >"$2" 2>&1 </dev/null &
 echo $!
 read -r _ || true
@@ -42,6 +43,8 @@ for folder in opt etc usr/local var; do
     mkdir -p "$0/upper/$folder" "$0/work/$folder"
     mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$0/upper/$folder,workdir=$0/work/$folder" "/$folder"
 done
+mkdir -p /opt/python # the Python of the tests, which may lie in a folder that is closed to the services' user
+mount --bind "$1" /opt/python
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -57,8 +60,8 @@ cd /
 exec env -i container=lxc PATH="$PATH" /lib/systemd/systemd --system --unit=basic.target
 """
 IN_FOLDER = 'cd "$0" && exec "$@"'
-# The Python of this machine's packages comes first, which the services' user may run.
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The Python of this machine's packages comes first, where it is of the same version.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/python/bin"
 
 
 class System:
@@ -91,7 +94,7 @@ def booted_system(folder: Path) -> Iterator[System]:
     folder.mkdir()
     log = folder.with_suffix(".log")
     with subprocess.Popen(
-        ["unshare", "-m", "bash", "-c", HOLDER, str(folder), FIRST, str(log)],
+        ["unshare", "-m", "bash", "-c", HOLDER, str(folder), FIRST, str(log), sys.base_prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
