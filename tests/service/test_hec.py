@@ -202,9 +202,10 @@ def test_pipelined_requests_of_all_kinds_are_answered_in_their_order(doors: Door
 
 def test_a_connection_keeps_its_protocols_apart(doors: Doors) -> None:
     """What a connection sent before is known by sight on the ingest route, and must not be mistaken for another's."""
-    native = request(b'{"message":"n","hostname":"h","timestamp":1795000000}')
+    native = request(b'{"message":"n","hostname":"h","timestamp":1795000000}'), "status"
+    event = request(b'{"event":"x"}', path=EVENT), "text"
     with Wire(doors.ingestor) as wire:
-        for sent, key in ((native, "status"), (native, "status"), (request(b'{"event":"x"}', path=EVENT), "text")) * 2:
+        for sent, key in (native, native, event, event, native, event):
             wire.send(sent)
             status, _, body = wire.read()
             assert status == 200
