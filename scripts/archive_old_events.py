@@ -1,9 +1,9 @@
 """Move old months of the event audit and the delivery log into the archive, and search or bring back what is there.
 
 A month is written as Parquet with a manifest, read back and compared with the table, and only then dropped. Run it at
-any time: what a killed run left half done goes on. Events stay 90 days in the database and 7 years in the archive;
-config_audit_log is never touched. The archive is ARCHIVE_LOCATION; keys of S3 come from AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY, in the environment or in the secrets.
+any time: what a killed run left half done goes on. Events stay 90 days in the database and 7 years in the archive; the
+same run removes them then. config_audit_log is never touched. The archive is ARCHIVE_LOCATION; the keys of S3 are
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in the secrets.
 
 Exit status: 0 done; 1 the database or the archive could not do it now, run it again; 2 a wrong argument or setting;
 3 another run is at work; 4 a file of the archive is damaged.
@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from mutt.archive_settings import ArchiveSettings
@@ -46,6 +47,7 @@ LEAST_DAYS = 31  # the ingestor takes events that are up to 30 days old
 RESTORE_DAYS = 14
 MUTT, ARCHIVES = 1297437780, 3  # the two halves of the advisory lock
 NEEDS_SCHEMA = 2
+THREADS = 4
 FAILED, WRONG, BUSY, DAMAGED = 1, 2, 3, 4
 
 
@@ -66,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    # The unit allows a bounded number of threads, however many processors there are.
+    pa.set_cpu_count(min(pa.cpu_count(), THREADS))
+    pa.set_io_thread_count(THREADS)
     teller = Teller(sys.stderr)
     if options.search:
         rows = search(_store(environ), _query(options), teller)
@@ -95,17 +100,18 @@ def _work(archiver: Archiver, options: argparse.Namespace) -> None:
     elif options.adopt:
         adopt(archiver)
     else:
+        # First, so that what goes into the archive now is seen there before it can be too old for it.
+        expire(archiver, ARCHIVE_YEARS, today)
         archiver.run(_before(options))
 
 
 def _tell_plan(connection: psycopg.Connection[Any], options: argparse.Namespace) -> None:
-    if options.expire:
-        today = datetime.now(UTC).date()
-        due = [part for part in parts.all_parts(connection) if is_due(part, ARCHIVE_YEARS, today)]
-        plan = [f"{part}: would be removed, {part.rows} rows at {part.location}" for part in due]
-    else:
+    today = datetime.now(UTC).date()
+    due = [part for part in parts.all_parts(connection) if is_due(part, ARCHIVE_YEARS, today)]
+    plan = [f"{part}: would be removed, {part.rows} rows at {part.location}" for part in due]
+    if not options.expire:
         unfinished = [part for part in parts.all_parts(connection) if part.state in parts.UNFINISHED]
-        plan = [f"{part}: would go on, is {part.state}" for part in unfinished]
+        plan += [f"{part}: would go on, is {part.state}" for part in unfinished]
         for table, month, partition in partitions_of(connection):
             if month.end <= _before(options):
                 until = parts.restored_until(parts.all_parts(connection, table, month.start))
@@ -196,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     does.add_argument("--restore", type=_month, metavar="YYYY-MM", help="make a month a partition again, for --days")
     does.add_argument("--search", action="store_true", help="look for archived events; no database is needed")
     does.add_argument("--list", action="store_true", help="list the parts that were archived")
-    does.add_argument("--expire", action="store_true", help=f"remove what ended {ARCHIVE_YEARS} years ago")
+    does.add_argument("--expire", action="store_true", help=f"only remove what ended {ARCHIVE_YEARS} years ago")
     does.add_argument("--adopt", action="store_true", help="enter the parts that lie there and are not in `archives`")
     parser.add_argument(
         "--older-than",

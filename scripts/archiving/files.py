@@ -20,6 +20,7 @@ from scripts.archiving.tables import ALL, CHECKSUM, Column, Content, Table, chec
 MANIFEST = "manifest.json"
 VERSION = 1
 FILE_ROWS = 500_000
+FILE_BYTES = 128 << 20  # of rows in memory; on the disk they take a tenth
 GROUP_ROWS = 65_536
 BATCH_ROWS = 16_384
 BLOCK_BYTES = 64 << 20  # of CSV; a row has to fit, and an event has 16 MiB at most
@@ -108,18 +109,19 @@ class Writer(NamedTuple):
 
     def _cut(self, batches: Iterator[Any], progress: Progress) -> Iterator[Any]:
         held: list[Any] = []
-        count = 0
+        count = size = 0
         for batch in batches:
             offset = 0
             while offset < batch.num_rows:
                 piece = batch.slice(offset, self.file_rows - count)
                 held.append(piece)
                 count += piece.num_rows
+                size += piece.nbytes
                 offset += piece.num_rows
                 progress(piece.num_rows)
-                if count == self.file_rows:
+                if count == self.file_rows or size >= FILE_BYTES:
                     yield pa.Table.from_batches(held)
-                    held, count = [], 0
+                    held, count, size = [], 0, 0
         if held:
             yield pa.Table.from_batches(held)
 
@@ -211,7 +213,8 @@ def _of_csv(copy: Copy, columns: Sequence[Column]) -> Iterator[Any]:
     schema = schema_of(columns)
     reader = csv.open_csv(
         _Lines(copy),
-        read_options=csv.ReadOptions(block_size=BLOCK_BYTES),
+        # One thread, since each would hold blocks of its own; PostgreSQL is what takes the time.
+        read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types={column.name: column.exported for column in columns},

@@ -1,6 +1,6 @@
 """The archive as a whole: that it is the right one, what of it has become too old, and what the database lost of it."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from scripts.archiving import parts
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.errors import ArchiveError
 from scripts.archiving.files import MANIFEST
-from scripts.archiving.months import Month
+from scripts.archiving.months import Month, partitions_of
 from scripts.archiving.parts import Part
 from scripts.archiving.searching import manifests
 from scripts.archiving.store import MARK, Store
@@ -49,6 +49,7 @@ def is_due(part: Part, years: int, today: date) -> bool:
 def adopt(archiver: Archiver) -> list[Part]:
     """Enter the parts that lie in the archive and are not in the table: of a database that was lost and made anew."""
     known = {part.location for part in parts.all_parts(archiver.connection)}
+    attached = {name for _table, _month, name in partitions_of(archiver.connection)}
     adopted = []
     for folder, manifest in manifests(archiver.store):
         if folder in known:
@@ -66,6 +67,8 @@ def adopt(archiver: Archiver) -> list[Part]:
                 checksum=str(content.checksum),
                 first_at=content.first_at,
                 last_at=content.last_at,
+                # A backup brought its rows back: only what is not in the archive is archived again.
+                restored_until=datetime.now(UTC) if new.partition in attached else None,
             )
         adopted.append(part)
         archiver.listener.says(f"{part}: entered, {part.rows} rows at {folder}")

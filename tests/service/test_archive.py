@@ -222,7 +222,7 @@ def test_archives_expire_after_seven_years_and_the_record_of_changes_never(stage
     stage.run()
     status, out, _ = stage.run("--expire", "--dry-run")
     assert (status, out.count("would be removed")) == (0, 2)
-    assert stage.run("--expire")[:2] == (0, "expired: 2\n")
+    assert stage.run()[:2] == (0, "expired: 2\n")
     assert stage.run("--expire")[1] == NOTHING
     assert not list(stage.folder.glob(f"*/{gone:%Y-%m}/*"))
     assert stage.run("--restore", f"{gone:%Y-%m}")[0] == 1
@@ -240,6 +240,16 @@ def test_a_database_that_was_made_anew_is_told_what_the_archive_has(stage: Stage
     assert stage.run("--adopt")[1] == NOTHING
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == before
+
+    # A backup from before the archive brings the month back: it is not archived twice, and what is new in it is.
+    stage.sql("DELETE FROM archives")
+    stage.late(OLD, "since the backup")
+    whole = stage.all_rows(OLD)
+    assert stage.run("--adopt")[0] == 0
+    assert stage.run()[:2] == (0, "archived: 1, released: 2\n")
+    assert stage.sql("SELECT array_agg(rows ORDER BY rows) FROM archives") == [([1, 5, 10],)]
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == whole
 
 
 @pytest.mark.parametrize(
