@@ -66,13 +66,16 @@ class VaultClient:
 
     def read(self) -> dict[str, str]:
         """Look after the token where that is due, and return the secrets; logs in where the token does not serve."""
+        known = self._client.token
         if time.monotonic() >= self.token_due:
             left = self._keep_token()
             self.token_due = time.monotonic() + min(self._settings.renew_check_interval, left * SHARE_OF_TTL)
         try:
             return self._read()
         except vault_errors.Forbidden:
-            # Revoked or ended between two looks at it, or a policy that has changed: only a new token can tell.
+            if self._client.token != known:
+                raise  # a new token is refused as well: it is not the token
+            # Revoked or ended between two looks at it, or the role has other policies now.
             self._login()
             return self._read()
 
