@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 import requests
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
 
 from tests.harness.credentials import INGEST_API_KEY
 from tests.service.doors import Doors, open_doors
@@ -195,3 +202,32 @@ def test_hostile_bodies_harm_nobody(doors: Doors) -> None:
     assert doors.counted("internal") == before
     for item in doors.events():
         assert "\x00" not in item.message
+
+
+@pytest.mark.parametrize("compression", [Compression.Gzip, Compression.NoCompression])
+def test_the_sdk_of_an_application_delivers_its_logs(doors: Doors, compression: Compression) -> None:
+    exporter = OTLPLogExporter(
+        doors.ingestor.url + PATH, headers={"x-api-key": INGEST_API_KEY}, compression=compression
+    )
+    provider = LoggerProvider(resource=Resource({"host.name": "app1", "service.name": "billing"}))
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    moment = time.time_ns()
+    record = LogRecord(
+        timestamp=moment,
+        observed_timestamp=moment,
+        body="Überlast\nline two",
+        severity_number=SeverityNumber.ERROR,
+        attributes={"user": "a", "log.record.uid": TRACE},
+    )
+
+    for _ in range(2):
+        provider.get_logger("lib", "1").emit(record)
+    provider.shutdown()
+
+    first, second = doors.events()
+    assert (first.hostname, first.source, first.message, first.severity) == ("app1", "billing", "Überlast\nline two", 3)
+    assert int(first.event_timestamp.timestamp() * 1_000_000) == pytest.approx(moment // 1000, abs=1)
+    assert first.fields["attributes"]["user"] == "a"
+    assert first.fields["scope"]["name"] == "lib"
+    assert first.correlation_id == TRACE
+    assert first.envelope.event_id == second.envelope.event_id
