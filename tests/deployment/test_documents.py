@@ -76,3 +76,14 @@ def test_the_fields_of_vault_are_those_that_pods_read() -> None:
     block = page[page.index("Each of these fields") : page.index("4. Give the authority")]
     items = (pod.volume("secrets")["secret"]["items"] for pod in pods("prod").values())
     assert set(re.findall(r"`([A-Z_]{6,})`", block)) == {each["key"] for of_pod in items for each in of_pod}
+
+
+def test_every_page_about_running_mutt_is_in_their_index() -> None:
+    folder = ROOT / "docs" / "operations"
+    listed = set(
+        re.findall(r"^\| .+ \| \[.+\]\((.+)\) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert {path.name for path in folder.glob("*.md")} - {"README.md"} == {
+        each for each in listed if each.endswith(".md")
+    }
+    assert all((folder / each).exists() for each in listed)
