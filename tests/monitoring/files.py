@@ -32,7 +32,7 @@ def rules(path: str) -> list[dict[str, Any]]:
 
 
 ALERTS = rules("rules/alerts.yml")
-RECORDED = rules("rules/recording.yml")
+RECORDED = [*rules("rules/recording.yml"), *rules("rules/slo.yml")]
 
 
 def dashboard() -> dict[str, Any]:

@@ -15,30 +15,30 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
+import trustme
 from redis import Redis
 
 from mutt.envelope import amend
 from mutt.events import iso
 from scripts.devtools.embedded import PostgresServer
 from tests.contract.stack import POD
+from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.entries import queue_entry
+from tests.harness.processes import ServiceProcess
 from tests.harness.servers import Databases
+from tests.harness.vault import fill, running_vault
 from tests.harness.waiting import wait_for
 from tests.monitoring.files import ALERTS, RUNBOOKS
 from tests.monitoring.stage import Stage, follow, staged
-from tests.service.moog_stage import Reply, alert
+from tests.service.moog_stage import Moogsoft, Reply, alert
 
 WINDOW, PATIENCE = "20s", 120.0
 ALERT_QUEUE, POISON = "mutt:alert_queue", "mutt:poison:permanent"
-# What this machine cannot be brought into: the pages' blocks are run all the same.
-NOT_HERE = {
-    "MuttClockOff": "the clock of the machine would have to be changed",
-    "MuttSecretsOld": "the stage has no Vault; tests/service/test_vault_faults.py takes one away from services",
-    "MuttCertificateExpires": "the stage's certificate is good for a century",
-    "MuttCertificateExpired": "the same; tests/service/test_tls.py has services refuse an expired one",
-}
+# What this machine cannot be brought into: the page's blocks are run all the same.
+NOT_HERE = {"MuttClockOff": "the clock of the machine would have to be changed"}
 
 Fault = Callable[[Stage], AbstractContextManager[None]]
 
@@ -124,13 +124,16 @@ def _dead_letters(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _no_partition(stage: Stage) -> Iterator[None]:
+    """Take a partition away from an alerter that cannot make it; ten seconds later it looks again, and can."""
     last = (datetime.now(UTC) + timedelta(days=80)).strftime("%Y_%m")
+    alerter = stage.stack.services["alerter"]
     with psycopg.connect(stage.stack.database_url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE event_audit_log_{last}".encode())
         connection.execute("ALTER FUNCTION create_monthly_partition(date) RENAME TO create_no_partition")
-        stage.stack.services["alerter"].restart()
-        yield
-        # The page makes it where that is allowed again; the alerter looks again ten seconds after a failure.
+        alerter.restart()
+        wait_for(lambda: alerter.metric("mutt_audit_partitions_missing") == 1, "the alerter missing it")
+        connection.execute("ALTER FUNCTION create_no_partition(date) RENAME TO create_monthly_partition")
+    yield
 
 
 @contextmanager
@@ -148,6 +151,46 @@ def _little_memory(stage: Stage) -> Iterator[None]:
     redis.config_set("maxmemory", int(redis.info("memory")["used_memory"] * 1.45))
     yield
     redis.config_set("maxmemory", 0)
+
+
+@contextmanager
+def _changed(stage: Stage, name: str, **environment: str) -> Iterator[ServiceProcess]:
+    """Restart a service with other variables, and with its own again afterwards."""
+    service = stage.stack.services[name]
+    own = service.environment
+    service.environment = own | environment
+    service.restart(wait=False)
+    yield service
+    service.environment = own
+    service.restart()
+
+
+@contextmanager
+def _certificate(stage: Stage, days: int) -> Iterator[None]:
+    """Let Moogsoft show a certificate that ends in so many days."""
+    authority, folder = trustme.CA(), Path(tempfile.mkdtemp(dir=stage.folder))
+    end = datetime.now(UTC) + timedelta(days=days)
+    leaf = authority.issue_cert("127.0.0.1", not_before=end - timedelta(days=90), not_after=end)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    leaf.private_key_and_cert_chain_pem.write_to_path(folder / "chain.pem")
+    moogsoft = Moogsoft(tls=True, chain=folder / "chain.pem")
+    where = {"MOOG_WEBHOOK_URL": moogsoft.url, "MOOG_CA_CERT_PATH": str(folder / "authority.pem")}
+    with _changed(stage, "moog-forwarder", **where):
+        yield
+    moogsoft.close()
+
+
+@contextmanager
+def _vault_away(stage: Stage) -> Iterator[None]:
+    redis = urlsplit(stage.stack.redis_server.url)
+    held = {"INGEST_API_KEY": INGEST_API_KEY, "REDIS_PASS_CURRENT": redis.password or ""}
+    folder = Path(tempfile.mkdtemp(dir=stage.folder))
+    with running_vault(folder / "vault") as vault:
+        environment = fill(vault, folder, held) | {"SECRETS_REFRESH_INTERVAL": "1"}
+        with _changed(stage, "ingestor", **environment) as ingestor:
+            ingestor.wait_healthy()
+            vault.kill()
+            yield
 
 
 @contextmanager
@@ -180,6 +223,9 @@ FAULTS: dict[str, Fault] = {
     "MuttCacheReloadFails": _no_rules,
     "MuttConfigRefused": lambda stage: _stored(stage, "mutt:config:moog_rate_limit", "lots"),
     "MuttRedisMemory": _little_memory,
+    "MuttCertificateExpires": lambda stage: _certificate(stage, 10),
+    "MuttCertificateExpired": lambda stage: _certificate(stage, -1),
+    "MuttSecretsOld": _vault_away,
     "MuttNoEvents": _silence,
     "MuttSendersRefused": lambda _stage: nullcontext(),  # so does it this
     "MuttWatchdog": lambda _stage: nullcontext(),
@@ -227,7 +273,7 @@ def main() -> None:
             for name in chosen:
                 began = time.monotonic()
                 try:
-                    said = f"not provoked: {NOT_HERE[name]}" if name in NOT_HERE else provoke(stage, name)
+                    said = provoke(stage, name) if name in FAULTS else f"not provoked: {NOT_HERE[name]}"
                     say(f"== {name}: {time.monotonic() - began:.0f} s\n{said}")
                 except AssertionError as error:
                     failed.append(name)

@@ -16,7 +16,7 @@ from services.ingestor.outcomes import SENDER_REASONS
 from tests.harness.programs import program
 from tests.monitoring.files import ALERTS, MONITORING, RECORDED, RUNBOOKS, load, names, queries, rules, run, series
 
-TRIED = load("rules/tests/alerts.yml")["tests"]
+TRIED = [test for name in ("alerts", "slo") for test in load(f"rules/tests/{name}.yml")["tests"]]
 RETENTION = "--storage.tsdb.retention.time=15d"
 
 
@@ -58,14 +58,14 @@ def pod_labels(metadata: dict[str, Any], name: str, address: str) -> dict[str, s
     return made
 
 
-@pytest.mark.parametrize("path", ["rules/recording.yml", "rules/alerts.yml"])
+@pytest.mark.parametrize("path", ["rules/recording.yml", "rules/slo.yml", "rules/alerts.yml"])
 def test_promtool_accepts_the_rules_and_has_nothing_to_warn_of(path: str) -> None:
     said = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", path)
     assert "SUCCESS" in said
 
 
 def test_each_alert_fires_when_it_has_to_and_is_quiet_when_it_has_to() -> None:
-    assert "SUCCESS" in run("promtool", "test", "rules", "rules/tests/alerts.yml")
+    assert "SUCCESS" in run("promtool", "test", "rules", "rules/tests/alerts.yml", "rules/tests/slo.yml")
 
 
 def test_each_alert_is_tried_firing_and_quiet() -> None:
@@ -142,7 +142,10 @@ def test_the_manifests_are_in_kubernetes_own_schemas_and_what_they_mount_is_ther
         kubernetes_validate.validate(manifest, "1.37", strict=True)
     said = load("kustomization.yaml")
     made = {each["name"]: {Path(path).name for path in each["files"]} for each in said["configMapGenerator"]}
-    assert made == {"prometheus-config": {"prometheus.yml"}, "prometheus-rules": {"recording.yml", "alerts.yml"}}
+    assert made == {
+        "prometheus-config": {"prometheus.yml"},
+        "prometheus-rules": {"recording.yml", "slo.yml", "alerts.yml"},
+    }
     for path in (*said["resources"], *(path for each in said["configMapGenerator"] for path in each["files"])):
         assert (MONITORING / path).is_file()
 

@@ -117,13 +117,13 @@ class _Server(ThreadingHTTPServer):
 class Moogsoft:
     """A webhook on the loopback that asks `answer` for each request's reply and keeps what it got."""
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, chain: Path = TLS_FOLDER / "loopback.pem") -> None:
         self.answer: Callable[[Request], Reply] = lambda _request: Reply()
         self.requests: list[Request] = []
         self._server = _Server(("127.0.0.1", 0), self._handler())
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(TLS_FOLDER / "loopback.pem")
+            context.load_cert_chain(chain)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}/events"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
