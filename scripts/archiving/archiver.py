@@ -18,7 +18,7 @@ from psycopg import Connection, sql
 from psycopg.errors import LockNotAvailable
 
 from scripts.archiving import parts
-from scripts.archiving.errors import ArchiveError
+from scripts.archiving.errors import ArchiveError, DamagedError
 from scripts.archiving.files import FILE_ROWS, MANIFEST, Writer, read_back, write_manifest
 from scripts.archiving.known import Known
 from scripts.archiving.listening import Done, Listener
@@ -136,14 +136,21 @@ class Archiver:
         )
 
     def _verify(self, part: Part) -> Part:
+        try:
+            self._compare(part)
+        except DamagedError as error:
+            self.moved(part, "writing")
+            raise DamagedError(f"{error}; {part.source} has the rows still, the next run writes them again") from error
+        return self.moved(part, "verified")
+
+    def _compare(self, part: Part) -> None:
         with self.listener.counts(f"{part}: reading back", part.rows) as progress:
             found = read_back(self.store, part.location, lambda rows: progress(len(rows)))
         if found[:2] != parts.known(part)[:2]:
-            raise ArchiveError(
-                f"{part}: {self.store.words} gives back {found.rows} rows with checksum {found.checksum}, the table "
-                f"has {part.rows} with {part.checksum}: nothing was dropped"
+            raise DamagedError(
+                f"{part}: {self.store.words} gives back {found.rows} rows with checksum {found.checksum}, "
+                f"the table has {part.rows} with {part.checksum}"
             )
-        return self.moved(part, "verified")
 
     def _detach(self, part: Part) -> Part:
         """Detach a partition and give it a name under which no late row finds it: for those a new one is made."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,7 +13,7 @@ from unittest import mock
 import pytest
 
 from scripts import archive_old_events
-from scripts.archiving.archiver import Archiver
+from scripts.archiving.archiver import Archiver, Result
 from scripts.archiving.parts import Part
 from tests.contract.sheet import ROOT
 from tests.service.archive_dying import STEPS
@@ -80,6 +81,25 @@ def test_a_database_that_is_lost_in_the_middle_is_gone_on_with(stage: Stage, at:
     assert stage.run()[0] == 0
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == before
+
+
+def test_a_restore_that_stops_in_the_middle_leaves_the_archive_and_is_done_again(stage: Stage) -> None:
+    stage.fill(OLD, 5)
+    before = stage.all_rows(OLD)
+    stage.run()
+    tables = stage.partitions()
+
+    class Losing(Archiver):
+        def briefly(self, work: Callable[[], Result], words: str) -> Result:
+            stage.sql("SELECT pg_terminate_backend(%s)", (self.connection.info.backend_pid,))
+            return super().briefly(work, words)
+
+    with mock.patch.object(archive_old_events, "Archiver", Losing):
+        assert stage.run("--restore", MONTH)[0] == 1
+    assert stage.rows(OLD) == []
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == before
+    assert stage.partitions() == tables | {f"event_audit_log_{OLD:%Y_%m}", f"delivery_log_{OLD:%Y_%m}"}
 
 
 def test_a_full_archive_leaves_all_in_the_database(stage: Stage) -> None:

@@ -110,6 +110,20 @@ def test_two_steps_of_one_number_are_refused(database_folder: Path) -> None:
         steps(database_folder)
 
 
+def test_the_web_uis_role_may_read_what_is_archived(databases: Databases, empty_database_url: str) -> None:
+    with psycopg.connect(databases.server.url(), autocommit=True) as admin:
+        admin.execute("CREATE ROLE mutt_webui")
+        try:
+            migrate(empty_database_url)
+            with psycopg.connect(empty_database_url) as connection:
+                rights = "has_table_privilege('mutt_webui', 'archives', %s)"
+                found = connection.execute(f"SELECT {rights}, {rights}".encode(), ("SELECT", "UPDATE")).fetchone()
+                assert found == (True, False)
+                connection.execute("REVOKE ALL ON archives FROM mutt_webui")
+        finally:
+            admin.execute("DROP ROLE mutt_webui")
+
+
 def test_many_at_once_apply_each_step_once(empty_database_url: str, database_folder: Path) -> None:
     counting = name(1, "count")
     add_step(database_folder, f"{counting}.sql", "CREATE TABLE runs (id integer); INSERT INTO runs VALUES (1);")
