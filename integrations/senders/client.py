@@ -20,6 +20,7 @@ RECORDS_MOST = 5_000
 GZIP_FROM = 1_024  # bytes; below, packing gains nothing
 FIRST_PAUSE, GROWN_PAUSE = 0.5, 10.0  # seconds, where MUTT asks for none
 OK, BAD_REQUEST, TOO_LARGE = 200, 400, 413
+SERVERS_FAULT = 500  # and above: the settings are well
 RECORDS_FAULT = frozenset({BAD_REQUEST, TOO_LARGE, 422})
 
 
@@ -53,13 +54,17 @@ class Client:
         if self.settings.gzip and len(body) >= GZIP_FROM:
             body = gzip.compress(body, 3)
             headers["Content-Encoding"] = "gzip"
+        reused = self._connection is not None
+        answer = self._try(body, headers)
+        if reused and answer.status == 0:
+            # MUTT, or what is between, had closed the idle connection: no reason to wait. Should it have the records
+            # all the same, it knows them again by their correlation ids.
+            answer = self._try(body, headers)
+        return answer
+
+    def _try(self, body: bytes, headers: dict[str, str]) -> Answer:
         try:
             return self._exchange(body, headers)
-        except (http.client.BadStatusLine, ConnectionError, BrokenPipeError) as error:
-            # A kept connection that the other side had closed meanwhile; MUTT may have the records all the same,
-            # and knows them again by their correlation ids.
-            self._close()
-            return Answer(0, str(error) or type(error).__name__)
         except (OSError, http.client.HTTPException) as error:
             self._close()
             return Answer(0, str(error) or type(error).__name__)
@@ -139,7 +144,7 @@ class Delivery:
     def _refused(self, answer: Answer) -> None:
         """Say why MUTT takes nothing, once for each reason, and read the settings again where they may be at fault."""
         reason = f"{answer.status or 'no answer'}: {answer.text[:200]}"
-        if 400 <= answer.status < 500:  # noqa: PLR2004  # the class of statuses that blames the request
+        if answer.status < SERVERS_FAULT:
             self._client.reload()
         if self._told[:3] != reason[:3]:
             say(f"MUTT takes nothing now ({reason}); trying again until it does")

@@ -30,7 +30,7 @@ class Sender:
         arguments = ["--settings", str(settings), "--journal", str(folder / "journal")]
         with (folder / "told").open("ab") as told:
             self.process = subprocess.Popen(
-                [sys.executable, program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
+                [sys.executable, "-IS", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told
             )
 
     def told(self) -> str:
@@ -122,6 +122,18 @@ def test_a_commit_waits_until_mutt_is_there(stage: Stage, start: Start, host: st
         wait_for(lambda: "no answer" in sender.told(), "the first try")
     assert sender.answer() == "OK"
     assert len(stage.wait_rows(host, 1)) == 1
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_failure(stage: Stage, start: Start, host: str) -> None:
+    sender = start()
+    assert sender.answer() == "OK"
+    sender.begin(record(host, "on a new connection"))
+    assert sender.commit() == "OK"
+    stage.ingestor.restart()
+    sender.begin(record(host, "on a stale one"))
+    assert sender.commit() == "OK"
+    assert len(stage.wait_rows(host, 2)) == 2
+    assert sender.told() == ""
 
 
 def test_it_ends_while_mutt_is_away_and_keeps_what_it_has(start: Start, settings_file: Path, host: str) -> None:

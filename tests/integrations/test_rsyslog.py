@@ -70,7 +70,7 @@ def rsyslog(settings_file: Path, tmp_path: Path, end: Callable[[Running], Runnin
         "rsyslog/mutt.conf",
         {
             'port="514"': f'address="127.0.0.1" port="{port}"',
-            "/opt/mutt/integrations/rsyslog/mutt-send": f"{sys.executable} {SEND}",
+            "/opt/mutt/integrations/rsyslog/mutt-send": f"{sys.executable} -IS {SEND}",
             "/etc/mutt/sender.env": str(settings_file),
             "/var/spool/rsyslog": str(tmp_path / "spool"),
             "/var/log/mutt-send.log": str(tmp_path / "mutt-send.log"),
