@@ -166,7 +166,7 @@ build() {
 import os, sys; tree = os.path.join(sys.prefix, os.pardir); sys.path[:] = dict.fromkeys(map(os.path.realpath, [*sys.path, tree]))
 TEXT
     done
-    "$staging/venv/bin/python" -I -m compileall -q "$staging/mutt" "$staging/services" "$staging/scripts"
+    "$staging/venv/bin/python" -I -m compileall -q -x '/venv/' "$staging"
     "$staging/venv/bin/python" -I -c 'import mutt, services' ||
         fail "the installed release cannot be imported: the lines above say why"
     chmod -R u=rwX,go=rX "$staging"
@@ -177,7 +177,7 @@ TEXT
 
 configure() {
     mkdir -p "$configuration/secrets" "$logs"
-    give root:mutt 0750 "$configuration"
+    give root:root 0755 "$configuration" # senders on this machine keep settings of theirs here too
     give mutt:mutt 0700 "$configuration/secrets"
     give mutt:mutt 0750 "$logs"
     shipped=$releases/$version/mutt.env

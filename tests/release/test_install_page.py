@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -104,6 +105,7 @@ def superuser(server: PostgresServer) -> dict[str, str]:
     return {"PGHOST": HOST, "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": server.password}
 
 
+@pytest.mark.timeout(600)
 def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
     bundle: Path, variables: dict[str, str], moog_stand_in: MoogStandIn, tmp_path: Path
 ) -> None:
@@ -126,10 +128,12 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
             # What the page does not say: these servers have no TLS, and all is on the loopback.
             plain = {"REDIS_TLS_ENABLED": "false", "DB_TLS_ENABLED": "false", "MUTT_BIND_HOST": HOST}
             write_environment_file(system.root / "etc/mutt/mutt.env", plain)
-            assert "applied 0001_base" in run(shell, "Make the database")
+            run(shell, "Make the database")
+            wait_for(lambda: "applied 0001_base" in system.journal("mutt-migrate"), "the migration in the log")
             make_rule(variables)
             run(shell, "Start")
             assert run(shell, "See that it works").count('"status":"healthy"') == len(SERVICES)
+            check_confinement(system)
             event_id = post_event(f"http://{HOST}:{ports['SERVER_PORT_INGESTOR']}")
             wait_for(lambda: [alert["external_id"] for alert in moog_stand_in.alerts()] == [event_id], "the alert")
             assert audited(variables) == [(event_id, True)]
@@ -206,12 +210,25 @@ def post_event(url: str) -> str:
         return str(json.load(reply)["event_id"])
 
 
+def check_confinement(system: System) -> None:
+    """Check that the services run as their user and that what their units take away is taken from them."""
+    for name in SERVICES:
+        main = system.run("systemctl", "show", "--property=MainPID", "--value", f"mutt-{name}").strip()
+        status = (system.root / "proc" / main / "status").read_text(encoding="ascii")
+        facts = {line.split(":")[0]: line.split(":")[1].split() for line in status.splitlines()}
+        assert "0" not in facts["Uid"] + facts["Gid"]
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == (["1"], ["2"])
+        assert {int(facts[rights][0], 16) for rights in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+
+
 def check_end(system: System) -> None:
     """Check that all services ended in order, that none told a secret, and what an uninstallation leaves."""
-    for name in SERVICES:
-        log = system.journal(f"mutt-{name}")
-        assert log.count("stopped in order") == 2, f"{name} was stopped twice:\n{log}"
-        assert not re.search(f"{INGEST_API_KEY}|{WEBUI_API_KEY}|{MOOG_API_KEY}|{DB_PASSWORD}", log)
+    journals = [partial(system.journal, f"mutt-{name}") for name in SERVICES]
+    wait_for(
+        lambda: all(journal().count("stopped in order") == 2 for journal in journals),
+        "every service's word that it ended in order, at its restart and at the end",
+    )
+    assert not re.search(f"{INGEST_API_KEY}|{WEBUI_API_KEY}|{MOOG_API_KEY}|{DB_PASSWORD}", system.journal("mutt-*"))
     assert "mutt" not in system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "mutt*.service")
     assert not (system.root / "opt/mutt").exists()
     assert (system.root / "etc/mutt/mutt.env").exists()
@@ -227,8 +244,8 @@ def check_modes(system: System) -> None:
             assert found.st_mode & 0o444 == 0o444, path
             assert not found.st_mode & 0o022, path
     assert not list(release.rglob("pip")), "a release brings nothing that installs more"
-    owned = {name: (system.root / name).stat() for name in ("etc/mutt", "etc/mutt/secrets", "etc/mutt/mutt.env")}
-    assert [found.st_mode & 0o777 for found in owned.values()] == [0o750, 0o700, 0o640]
-    user = owned["etc/mutt/secrets"]
-    assert user.st_uid != 0
-    assert {found.st_gid for found in owned.values()} == {user.st_gid}
+    names = ("etc/mutt", "etc/mutt/secrets", "etc/mutt/mutt.env")
+    folder, closed, settings = ((system.root / name).stat() for name in names)
+    assert [found.st_mode & 0o777 for found in (folder, closed, settings)] == [0o755, 0o700, 0o640]
+    assert folder.st_uid == settings.st_uid == 0 != closed.st_uid
+    assert settings.st_gid == closed.st_gid != 0

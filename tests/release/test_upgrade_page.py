@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts import make_release
 from scripts.devtools.services import SERVICES, TREE
 from tests.harness.documents import Shell, blocks
+from tests.harness.waiting import wait_for
 from tests.release.bundles import WHEELS, tiny
 from tests.release.system import PATH, System, booted_system
 
@@ -38,7 +39,9 @@ def test_the_page_leads_to_the_new_release_back_again_and_forward(tmp_path: Path
         assert said.startswith(f"* {OLD}\n")
         assert said.endswith(f"  {OLD}\n* {NEW}\n")
         assert "> NEW_SETTING=1" in difference
-        assert f"migrated by {RELEASES}/{NEW}/venv" in run(shell, "2. Bring the schema up")[0]
+        run(shell, "2. Bring the schema up")
+        migrated = f"migrated by {RELEASES}/{NEW}/venv"
+        wait_for(lambda: migrated in system.journal("mutt-migrate"), "the migration in the log")
         assert main_processes(system) == before, "what runs goes on"
         run(shell, "3. Restart the services one after another")
         assert all(main_processes(system)[unit] not in {"0", before[unit]} for unit in UNITS)
