@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.manifests import ROOT, built, pods
+from mutt.settings import AlerterSettings, load
+from tests.deployment.manifests import ROOT, built, of_kind, pods
 
 PAGES = ("kubernetes", "containers")
 CLUSTER = {"kubectl", "docker"}  # there is neither a cluster nor a container runtime where the tests run
@@ -69,6 +70,19 @@ def test_the_table_of_probes_is_that_of_the_manifests() -> None:
                 ports[ready["port"]],
             )
     assert said == found
+
+
+def test_the_connections_of_all_pods_are_as_many_as_the_page_says() -> None:
+    page = (ROOT / "docs" / "operations" / "kubernetes.md").read_text(encoding="utf-8")
+    scalers = of_kind("prod", "HorizontalPodAutoscaler")
+    most = {name: scalers[name]["spec"]["maxReplicas"] for name in ("alerter", "moog-forwarder")}
+    most["webui"] = of_kind("prod", "Deployment")["webui"]["spec"]["replicas"]
+    connections = sum(most.values()) * load(AlerterSettings, {}).db.pool_max_conn
+    (alerters, forwarders, consoles, said) = re.findall(
+        r"(\d+) alerters, (\d+) forwarders and (\d+) web UIs, the most there are, take up to (\d+) connections", page
+    )[0]
+    assert [int(alerters), int(forwarders), int(consoles)] == list(most.values())
+    assert int(said) == connections
 
 
 def test_the_fields_of_vault_are_those_that_pods_read() -> None:

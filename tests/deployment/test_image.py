@@ -1,6 +1,5 @@
 """The image and the compose file: linted, and saying the same as the manifests."""
 
-import ast
 import json
 import re
 import subprocess
@@ -82,13 +81,7 @@ def test_the_image_holds_every_package_of_the_tree_that_its_code_imports() -> No
 
 
 def _imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
+    return set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def problem_of(compose: dict[str, Any]) -> str:

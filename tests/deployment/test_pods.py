@@ -84,7 +84,7 @@ def test_the_manifests_commands_become_ready_pass_an_event_on_and_end_in_time(
     setup = ours["setup"]
     for container in setup.containers():
         runs.append(Run(setup, container, place, OVERLAY))
-        assert runs[-1].end(60) == 0, runs[-1].log()
+        assert runs[-1].end(120) == 0, runs[-1].log()
     with psycopg.connect(empty_database_url, autocommit=True) as database:
         database.execute(RULE)
     services = {name: Run(ours[name], ours[name].spec["containers"][0], place, OVERLAY) for name in SERVICES}
@@ -108,7 +108,7 @@ def test_the_manifests_commands_become_ready_pass_an_event_on_and_end_in_time(
 
     archive = ours["archive"]
     runs.append(Run(archive, archive.spec["containers"][0], place, OVERLAY, writes=True))
-    assert runs[-1].end(60) == 0, runs[-1].log()
+    assert runs[-1].end(120) == 0, runs[-1].log()
 
     for run in services.values():
         run.process.terminate()
