@@ -112,10 +112,14 @@ def _operate(target: Manifest, operation: Manifest) -> None:
     place: Any = target
     for step in steps:
         place = place[int(step)] if isinstance(place, list) else place[step]
+    value = copy.deepcopy(operation["value"])
+    if (operation["op"], last) == ("add", "-"):
+        place.append(value)
+        return
     key = int(last) if isinstance(place, list) else last
-    assert operation["op"] == "add" or place[key], f"{operation['path']} is not there"
     assert operation["op"] in {"add", "replace"}, f"this builder does not know {operation['op']}"
-    place[key] = copy.deepcopy(operation["value"])
+    assert operation["op"] == "add" or place[key], f"{operation['path']} is not there"
+    place[key] = value
 
 
 def _rename_image(image: Manifest, made: list[Manifest]) -> None:

@@ -247,11 +247,16 @@ def test_the_operators_own_kinds_name_the_secret_that_pods_read() -> None:
     assert secret["target"]["deletionPolicy"] == "Retain", "a Vault that is away must not take the secrets along"
 
 
+def with_component(folder: Path, name: str) -> list[Manifest]:
+    """Build an overlay of the base and one of the components."""
+    up = os.path.relpath(ROOT, folder)
+    overlay = {"resources": [f"{up}/k8s"], "components": [f"{up}/deploy/components/{name}"]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    return build(folder)
+
+
 def test_with_the_component_of_vault_each_pod_holds_its_secret_id_alone(tmp_path: Path) -> None:
-    up = os.path.relpath(ROOT, tmp_path)
-    overlay = {"resources": [f"{up}/k8s"], "components": [f"{up}/deploy/components/vault"]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
-    manifests = build(tmp_path)
+    manifests = with_component(tmp_path, "vault")
     (config,) = (each["data"] for each in manifests if each["kind"] == "ConfigMap")
     vault = load(SETTINGS["ingestor"], config).vault
     assert vault.addr
@@ -263,3 +268,17 @@ def test_with_the_component_of_vault_each_pod_holds_its_secret_id_alone(tmp_path
         assert secret["secretName"] == "mutt-vault"
         (item,) = secret["items"]
         assert f"{SECRETS}/{item['path']}" == vault.secret_id_file
+
+
+def test_with_the_component_of_sentinel_each_pod_that_asks_redis_knows_the_sentinels_and_their_password(
+    tmp_path: Path,
+) -> None:
+    manifests = with_component(tmp_path, "sentinel")
+    (config,) = (each["data"] for each in manifests if each["kind"] == "ConfigMap")
+    assert len(load(SETTINGS["ingestor"], config).redis.sentinels) == len(config["REDIS_SENTINELS"].split(","))
+    for pod in pods_of(manifests):
+        names = {each["name"] for each in pod.spec["containers"][0]["env"]}
+        keys = {each["key"] for each in pod.volume("secrets")["secret"]["items"]}
+        asks = "REDIS_PASS_CURRENT" in keys
+        assert asks == ("REDIS_SENTINEL_PASS" in keys) == ("REDIS_SENTINEL_PASS_FILE" in names)
+        assert asks or pod.name == "archive"
