@@ -37,7 +37,7 @@ log = get_logger(__name__)
 
 
 async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
-    """Serve until SIGTERM, then answer what is in flight; SIGHUP changes nothing here."""
+    """Serve until SIGTERM, then answer what is in flight; SIGHUP has secrets and certificate read again."""
     settings, instruments, health = process.settings, process.instruments, process.health
     required(process.secrets, CURRENT)
     queue = settings.names.ingest_queue

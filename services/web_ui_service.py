@@ -40,7 +40,7 @@ log = get_logger(__name__)
 
 
 async def main(process: WebUi) -> None:
-    """Serve until SIGTERM; Redis and PostgreSQL may come later. SIGHUP reads the secrets again."""
+    """Serve until SIGTERM; Redis and PostgreSQL may come later. SIGHUP has secrets read again."""
     settings, health = process.settings, process.health
     keyring = KeyRing(process.secrets)
     with suppress(RedisError, OSError):

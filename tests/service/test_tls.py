@@ -1,7 +1,10 @@
 """TLS to Redis and PostgreSQL as real servers speak it: what is refused, in which words, and when certificates end."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,15 +13,16 @@ from prometheus_client import CollectorRegistry
 from mutt.errors import SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
 from mutt.variables import read
-from scripts.devtools.services import database_environment, redis_environment
+from scripts.devtools.services import HOST, database_environment, redis_environment
 from scripts.migrate import migrate
 from services import postgres_connector, redis_connector
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 from services.runtime.secrets import EnvironmentSecrets
 from tests.harness.processes import StartService
-from tests.harness.tls_servers import HOST, PASSWORD, PAST, Authorities, TlsPostgres, TlsRedis
+from tests.harness.tls_servers import PASSWORD, PAST, Authorities, TlsPostgres, TlsRedis
 from tests.harness.waiting import eventually
+from tests.service.web_api import Api
 
 EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "is signed by nobody trusted here"
 
@@ -199,3 +203,45 @@ def test_a_service_waits_for_a_certificate_that_is_renewed_and_shows_when_it_end
     tls_redis.show()
     tls_postgres.show()
     console.wait_healthy()
+
+
+class Prometheus(BaseHTTPRequestHandler):
+    """Answers every query with one value."""
+
+    def do_GET(self) -> None:
+        body = b'{"data": {"result": [{"metric": {}, "value": [0, "0.5"]}]}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def prometheus(authorities: Authorities) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authorities.issue("prometheus"))
+    with ThreadingHTTPServer((HOST, 0), Prometheus) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_prometheus_is_asked_over_tls_and_trusted_as_little(
+    prometheus: str, authorities: Authorities, start_service: StartService
+) -> None:
+    trusting, wary = (
+        start_service("webui", wait=False, PROMETHEUS_URL=prometheus, PROMETHEUS_CA_CERT_PATH=str(authority))
+        for authority in (authorities.trusted, authorities.other)
+    )
+    trusting.wait_healthy()
+    assert Api(trusting).get("/slo").json()["components"]["ingestor"]["source"] == "prometheus"
+    wary.wait_healthy()
+    assert Api(wary).get("/slo").json()["components"]["ingestor"]["source"] == "counters"
+    wary.wait_log(f"{prometheus} is signed by nobody trusted here: name its authority in PROMETHEUS_CA_CERT_PATH")
