@@ -6,6 +6,8 @@ from tests.contract.sheet import ROOT, SHEET, Row, params
 from tests.contract.sheet import files as file_rows
 from tests.contract.sheet import services as service_rows
 
+DEVELOPMENT = ("requirements/development.in", "requirements/tests.in")
+
 
 @params(file_rows())
 def test_a_file_is_where_the_deployment_expects_it(row: Row) -> None:
@@ -19,20 +21,20 @@ def test_a_services_entry_file_is_listed(row: Row) -> None:
     assert row.facts["entry"] in SHEET["files"]["services"]
 
 
-def names(path: str) -> set[str]:
-    """Return the distributions that a requirements input names."""
-    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+def names(*paths: str) -> set[str]:
+    """Return the distributions that requirements inputs name."""
+    lines = [line for path in paths for line in (ROOT / path).read_text(encoding="utf-8").splitlines()]
     found = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if not line.startswith(("#", "-")))
     return {match.group().lower() for match in found if match}
 
 
 def test_the_kept_libraries_are_required() -> None:
     assert set(SHEET["dependencies"]["runtime"]) <= names("requirements/runtime.in")
-    assert set(SHEET["dependencies"]["development"]) <= names("requirements/development.in")
+    assert set(SHEET["dependencies"]["development"]) <= names(*DEVELOPMENT)
 
 
 def test_a_replaced_library_is_not_needed_at_run_time_and_its_successor_is() -> None:
-    runtime, development = names("requirements/runtime.in"), names("requirements/development.in")
+    runtime, development = names("requirements/runtime.in"), names(*DEVELOPMENT)
     for old, facts in SHEET["dependencies"]["replaced"].items():
         assert old not in runtime
         assert facts["by"] in runtime | development
