@@ -25,7 +25,7 @@ from services.runtime.health import Health
 from services.runtime.instruments import IngestorInstruments
 from services.runtime.secrets import EnvironmentSecrets
 from tests.harness.credentials import INGEST_API_KEY
-from tests.harness.processes import ServiceProcess, StartService
+from tests.harness.processes import ServiceProcess, StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.ingest_api import Wire, event, post, queued, refused, request
 
@@ -135,8 +135,9 @@ def test_a_restart_of_redis_between_two_events_costs_no_refusal(
 def test_durable_mode_acknowledges_only_what_a_replica_has(
     start_service: StartService, own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    ingestor = start_service("ingestor", REDIS_WAIT_REPLICAS="1", REDIS_TIMEOUT="1")
+    ingestor = start_service("ingestor", wait=False, REDIS_WAIT_REPLICAS="1", REDIS_TIMEOUT="1")
 
+    wait_for(lambda: "0 of 1 replicas are connected" in fetch(ingestor.health_url)[1], "health's word of the replicas")
     refused(post(ingestor, event()), 503)
 
     with redis.Redis.from_url(own_redis.url) as client:
@@ -149,6 +150,7 @@ def test_durable_mode_acknowledges_only_what_a_replica_has(
             client.execute_command("REPLICAOF", "127.0.0.1", str(own_redis.port))
             wait_for(lambda: client.info("replication").get("master_link_status") == "up", "the replica")
             wait_for(lambda: post(ingestor, event(n="kept")).status_code == 200, "an event that the replica has")
+            ingestor.wait_healthy()
             own_redis.kill()
             client.execute_command("REPLICAOF", "NO", "ONE")
         assert [item.fields.get("n") for item in queued(replica.url)][-1] == "kept"
