@@ -105,7 +105,7 @@ class VaultSettings:
         "VAULT_START_TIMEOUT", 300.0, "Seconds to wait for Vault at start, then the service ends", low=0, high=86_400
     )
     refresh_interval: float = var(
-        "SECRETS_REFRESH_INTERVAL", 60.0, "Seconds after which the secrets are read again", low=1, high=86_400
+        "SECRETS_REFRESH_INTERVAL", 60.0, "Seconds after which the secrets are read again", low=0.1, high=86_400
     )
 
     def __post_init__(self) -> None:

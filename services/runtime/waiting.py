@@ -51,7 +51,10 @@ async def read_secrets(
     else:
         return source
     async with _answering(settings, health, registry, tls):
-        return await _wait(source, settings.vault.start_timeout, health, stopping, told)
+        found = await _wait(source, settings.vault.start_timeout, health, stopping, told)
+    # Not before these ports are closed: until the service itself answers there, it is not fit.
+    health.problems.pop(source.kind, None)
+    return found
 
 
 async def _wait(
@@ -76,7 +79,6 @@ async def _wait(
                 log.warning("waiting for the secrets", problem=told)
             delay = min(delay * 2, BACK_OFF_MOST)
         else:
-            del health.problems[source.kind]
             log.info("the secrets are there")
             return source
 

@@ -139,7 +139,7 @@ def held(
         "VAULT_ADDR": vault.address,
         "VAULT_ROLE_ID": role_id,
         "VAULT_SECRET_ID_FILE": str(tmp_path / "secret-id"),
-        "SECRETS_REFRESH_INTERVAL": "1",
+        "SECRETS_REFRESH_INTERVAL": "0.2",
     }
 
 

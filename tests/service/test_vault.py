@@ -130,7 +130,7 @@ async def test_a_token_that_was_revoked_or_has_ended_is_replaced_at_the_next_rea
 
 
 async def test_while_vault_is_sealed_what_is_held_holds_and_unsealed_it_is_read_again(vault: Filled) -> None:
-    async with kept_fresh(replace(vault.settings, refresh_interval=1)) as secrets:
+    async with kept_fresh(replace(vault.settings, refresh_interval=0.2)) as secrets:
         vault.server.seal()
         await eventually(lambda: secrets.problem, "the problem")
         assert "is sealed, or not ready: unseal it" in str(secrets.problem)
@@ -141,7 +141,7 @@ async def test_while_vault_is_sealed_what_is_held_holds_and_unsealed_it_is_read_
 
 async def test_a_vault_that_was_lost_and_set_up_anew_is_found_again(tmp_path: Path) -> None:
     with running_vault(tmp_path) as server:
-        settings = settings_of(fill(server, tmp_path), refresh_interval=1)
+        settings = settings_of(fill(server, tmp_path), refresh_interval=0.2)
         async with kept_fresh(settings) as secrets:
             server.kill()
             await eventually(lambda: secrets.problem, "the problem")
@@ -154,7 +154,10 @@ async def test_a_vault_that_was_lost_and_set_up_anew_is_found_again(tmp_path: Pa
             assert secrets.problem is None
 
 
-async def test_a_vault_that_hangs_holds_up_nothing(vault: Filled, proxy: Callable[[str], Proxy]) -> None:
+async def test_a_vault_that_hangs_holds_up_nothing(
+    vault: Filled, proxy: Callable[[str], Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.runtime.vault.REPLY_SECONDS", 0.5)
     between = proxy(f"{vault.server.address}/")
     secrets = VaultSecrets(replace(vault.settings, addr=between.url.rstrip("/")))
     await secrets.read()

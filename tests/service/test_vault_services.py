@@ -39,7 +39,7 @@ def environ(server: VaultServer, tmp_path: Path) -> dict[str, str]:
         "VAULT_ADDR": server.address,
         "VAULT_ROLE_ID": ROLE_ID,
         "VAULT_SECRET_ID_FILE": str(secret_id),
-        "SECRETS_REFRESH_INTERVAL": "1",
+        "SECRETS_REFRESH_INTERVAL": "0.2",
         "LOG_LEVEL": "DEBUG",
     }
 
