@@ -7,9 +7,11 @@ the batch, linked to and from one span in each trace that an event of it belongs
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -51,8 +53,9 @@ class Tracing:
         root = sampling.TraceIdRatioBased(share)
         self._ids = _Ids()
         self._bound = root.bound
+        self._follows = kind != settings.sampler
         self._provider = TracerProvider(
-            sampler=_LinkedSampler(sampling.ParentBased(root) if kind != settings.sampler else root),
+            sampler=_LinkedSampler(sampling.ParentBased(root) if self._follows else root),
             resource=Resource.create({"service.name": service}),
             shutdown_on_exit=False,
             id_generator=self._ids,
@@ -62,53 +65,47 @@ class Tracing:
 
     def request(self, name: str, parent: str | None, seconds: float) -> "Traced | None":
         """Begin the span of a request that began so many seconds ago; None where the sampler leaves it out."""
-        context = _context(parent) if parent else None
-        if context is None:
-            # Most requests begin no trace: what the sampler would say of them costs a tenth of asking it.
+        remote = _remote(parent) if parent else None
+        if remote is None:
             trace_id = self._ids.generate_trace_id()
-            if trace_id & sampling.TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+            if not self._draws(trace_id):
                 return None
             self._ids.take_next(trace_id)
-        span = self._tracer.start_span(name, context or Context(), SpanKind.SERVER, start_time=_ago(seconds))
-        return Traced(self._tracer, span, ()) if span.is_recording() else None
+        elif not self._keeps(remote):
+            return None
+        span = self._tracer.start_span(name, _under(remote), SpanKind.SERVER, start_time=_ago(seconds))
+        return Traced(self._tracer, span, ())
 
     def batch(
         self, name: str, kind: str, events: Iterable[tuple[str | None, Attributes]], seconds: float = 0
     ) -> "Traced | None":
         """Begin the span of a batch that began so many seconds ago, from its events' `traceparent` and attributes.
 
-        `kind` is "consumer" or "client".
-
-        None where no event is traced. With a single trace in it the batch's span is part of that one; else it is the
-        root of its own, and each trace has a span `{name}.event` with a link to it.
+        `kind` is "consumer" or "client". None where no event is traced. With a single trace in it the batch's span is
+        part of that one; else it is the root of its own, and each trace has a span `{name}.event` with a link to it.
         """
-        started, span_kind = _ago(seconds), SpanKind[kind.upper()]
-        first: dict[str, Attributes] = {}
-        counts: dict[str, int] = {}
+        first: dict[str, tuple[SpanContext, Attributes]] = {}
+        counts: Counter[str] = Counter()
         for parent, attributes in events:
-            if parent is not None:
-                first.setdefault(parent, attributes)
-                counts[parent] = counts.get(parent, 0) + 1
-        alone = len(first) == 1
-        members: list[Span] = []
-        for parent, attributes in first.items():
-            context = _context(parent)
-            if context is None:
+            if parent is None:
                 continue
-            if len(members) == TRACES_MOST:
-                break
-            span = self._tracer.start_span(
-                name if alone else f"{name}.event",
-                context,
+            if parent not in counts and (remote := _remote(parent)) is not None and self._keeps(remote):
+                first[parent] = remote, attributes
+            counts[parent] += 1
+        if not first:
+            return None
+        started, span_kind = _ago(seconds), SpanKind[kind.upper()]
+        members = [
+            self._tracer.start_span(
+                name if len(first) == 1 else f"{name}.event",
+                _under(remote),
                 span_kind,
                 {**attributes, "mutt.events": counts[parent]},
                 start_time=started,
             )
-            if span.is_recording():
-                members.append(span)
-        if not members:
-            return None
-        if alone:
+            for parent, (remote, attributes) in islice(first.items(), TRACES_MOST)
+        ]
+        if len(first) == 1:
             return Traced(self._tracer, members[0], ())
         batch = self._tracer.start_span(
             name,
@@ -121,6 +118,14 @@ class Tracing:
         for member in members:
             member.add_link(batch.get_span_context())
         return Traced(self._tracer, batch, members)
+
+    def _draws(self, trace_id: int) -> bool:
+        """Tell whether a trace that begins here is kept, from the bits that OpenTelemetry's ratio sampler looks at."""
+        return trace_id & sampling.TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
+
+    def _keeps(self, remote: SpanContext) -> bool:
+        """Tell whether a trace that began elsewhere is kept; asking the sampler would cost ten times as much."""
+        return remote.trace_flags.sampled if self._follows else self._draws(remote.trace_id)
 
     def close(self) -> None:
         """Export what is left within a moment."""
@@ -235,17 +240,19 @@ def open_tracing(settings: TracingSettings, endpoint: str, service: str) -> Trac
 
 
 @lru_cache(maxsize=1024)
-def _context(parent: str) -> Context | None:
-    """Return the context that a `traceparent` names; None for one that is not valid."""
+def _remote(parent: str) -> SpanContext | None:
+    """Return what a `traceparent` names; None for one that is not valid."""
     version, *rest = parent.split("-")
     try:
-        trace_id, span_id, flags = (int(part, 16) for part in rest[:3])
+        trace_id, span_id, flags = (int(part, 16) for part in rest)
     except ValueError:
         return None
-    if len(version) != 2 or len(rest) != 3:  # noqa: PLR2004  (the four parts of the header)
-        return None
     remote = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return trace.set_span_in_context(NonRecordingSpan(remote), Context()) if remote.is_valid else None
+    return remote if len(version) == 2 and remote.is_valid else None  # noqa: PLR2004  (the header's first part)
+
+
+def _under(remote: SpanContext | None) -> Context:
+    return Context() if remote is None else trace.set_span_in_context(NonRecordingSpan(remote), Context())
 
 
 def _ago(seconds: float) -> int:

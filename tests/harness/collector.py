@@ -1,9 +1,13 @@
 """An OpenTelemetry collector for spans: a real gRPC server of the OTLP trace service, in threads of this process."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+# Read at the import: gRPC would hold its threads at each fork of the process, and tests start processes all the time.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -40,7 +44,7 @@ class Collector(TraceServiceServicer):
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://{HOST}:{self.port}"
-        self.requests = 0
+        self.requests: list[Any] = []
         self._spans: list[Span] = []
         self._flowing = threading.Event()
         self._flowing.set()
@@ -67,11 +71,15 @@ class Collector(TraceServiceServicer):
         """Return the spans received so far, of one name and one trace where they are given."""
         return [span for span in self._spans if name in ("", span.name) and trace in ("", span.trace)]
 
+    def is_awaited(self) -> bool:
+        """Tell whether somebody still waits for an answer."""
+        return any(request.is_active() for request in self.requests)
+
     def Export(  # noqa: N802  (gRPC's name)
-        self, request: ExportTraceServiceRequest, _context: Any
+        self, request: ExportTraceServiceRequest, context: Any
     ) -> ExportTraceServiceResponse:
         """Receive a request of spans."""
-        self.requests += 1
+        self.requests.append(context)
         self._flowing.wait(60)
         for resource in request.resource_spans:
             names = {item.key: item.value.string_value for item in resource.resource.attributes}

@@ -14,7 +14,7 @@ from mutt.settings import TracingSettings
 from services.tracing_spans import open_tracing
 from tests.harness.collector import Collector, Span
 from tests.harness.entries import queue_entry
-from tests.harness.processes import StartService, fetch
+from tests.harness.processes import STOP_TIMEOUT, StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.ingest_api import event, post
 from tests.service.moog_stage import Moogsoft
@@ -144,14 +144,13 @@ def test_a_collector_that_is_away_or_hangs_costs_no_event_and_no_stall(
             post(ingestor, [event(message="log")] * 100)
             assert post(ingestor, event(message="TRACED while it hangs")).status_code == 200
         moogsoft.wait_delivered(4)
-        wait_for(lambda: collector.requests > 0, "an export that hangs")
+        wait_for(lambda: collector.requests, "an export that hangs")
         trail.wait_rows(304)
         for service in services:
             assert fetch(service.live_url)[0] == 200
         for service in services:
             service.signal(signal.SIGTERM)
-        # Within the grace period of the processes, whatever the collector's time-outs are.
-        assert [service.terminate() for service in services] == [0, 0, 0]
+        assert [service.process.wait(STOP_TIMEOUT) for service in services] == [0, 0, 0]
     assert all("Traceback" not in service.log() for service in services)
 
 
@@ -196,6 +195,10 @@ def test_a_sampler_decides_as_opentelemetry_names_it(  # noqa: PLR0917  (a table
     traces: list[tuple[str | None, dict[str, str | int]]] = [(header(trace), {}) for trace in (TRACE_A, TRACE_B)]
     batch = tracing.batch("batch", "consumer", traces)
     assert (batch is not None) == sampled
+    # One sampled trace and one that is not: alone it would be part of its trace, and is so here too.
+    mixed = tracing.batch("mixed", "consumer", [traces[0], (header(TRACE_B, sampled=False), {})])
+    assert (mixed is not None) == sampled
+    assert not (mixed and not unsampled) or TRACE_A in mixed.traceparent
     tracing.close()
     assert len(collector.spans("ingest")) == sum(wanted.values())
 
@@ -212,6 +215,17 @@ def test_the_traces_of_a_batch_are_bounded_and_those_left_out_are_counted(collec
     assert len(root.links) == len(collector.spans("batch.event")) == 128
     assert root.attributes["mutt.traces"] - root.attributes["mutt.traces_left_out"] == 128
     assert root.attributes["mutt.batch_events"] == 200
+
+
+def test_an_end_waits_no_longer_than_a_moment_for_a_collector_that_hangs(collector: Collector) -> None:
+    collector.hang()
+    tracing = open_tracing(TracingSettings(enabled=True, sampler="always_on"), collector.url, "mutt-test")
+    span = tracing.request("ingest", None, 0)
+    assert span is not None
+    span.end({})
+    tracing.close()
+    # By itself the exporter would have waited for its time-out, after which nobody waits any more.
+    assert collector.is_awaited()
 
 
 def test_a_service_without_a_collectors_address_says_so(start_service: StartService) -> None:
