@@ -28,7 +28,8 @@ Post = Callable[..., Done]
 @pytest.fixture
 def environment() -> dict[str, str]:
     curl = program("curl")
-    return {"PATH": f"{curl.path.parent}:{os.environ['PATH']}"}
+    needed = {name: value for name, value in curl.environment.items() if name == "LD_LIBRARY_PATH"}
+    return {**needed, "PATH": f"{curl.path.parent}:{os.environ['PATH']}"}
 
 
 @pytest.fixture

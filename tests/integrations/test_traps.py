@@ -1,7 +1,10 @@
 """What becomes of a trap's text, without a process."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ from hypothesis import strategies as st
 from integrations.senders.trap_names import Names
 from integrations.senders.trap_spool import received, without_community
 from integrations.senders.traps import EVENT_MOST, TrapError, event, parse, record, severity
-from mutt.events import decode_entry
+from mutt import moogsoft
+from mutt.events import DecidedEvent, decided_entry, decode_decided, decode_entry
 from mutt.intake import Intake, Limits, Receipt
-from mutt.moogsoft import problem_of
 from mutt.pairs import match
+from tests.integrations.stage import INTEGRATIONS
 
 MOMENT = 1_795_558_200_123_456_789  # 2026-11-24T22:10:00.123456Z
 UMLAUT = "ä".encode()
@@ -44,10 +48,18 @@ def made(text: bytes, **severities: int) -> dict[str, Any]:
     return event(parse(text), MOMENT, TRACE, NoNames(), severities)
 
 
-def queued(text: bytes) -> Any:
-    receipt = Receipt(MOMENT // 1000)
+def entry(text: bytes) -> bytes:
     intake = Intake(("timestamp", "message", "hostname"), Limits(), bytes)
-    return decode_entry(intake.accept(record(made(text)), receipt).entry)
+    return intake.accept(record(made(text)), Receipt(MOMENT // 1000)).entry
+
+
+def queued(text: bytes) -> Any:
+    return decode_entry(entry(text))
+
+
+def decided(text: bytes) -> DecidedEvent:
+    how: dict[str, Any] = {"handling": "Page_and_ticket", "team": "NETO", "rule_id": 7, "rule_version": 1}
+    return decode_decided(decided_entry(entry(text), environment="prod", **how))
 
 
 def hexed(data: bytes) -> str:
@@ -67,8 +79,11 @@ def test_a_link_that_comes_back_clears_the_one_that_went() -> None:
     other = match(queued(link(".1.3.6.1.6.3.1.1.5.3", 2, interface=4)))
     assert other is not None
     assert other.instance == "4"
+    down_alert, up_alert = decided(link(".1.3.6.1.6.3.1.1.5.3", 2)), decided(link(".1.3.6.1.6.3.1.1.5.4", 1))
+    assert moogsoft.signature(down_alert) == moogsoft.signature(up_alert) == "localhost::snmp::link:3"
+    assert (moogsoft.severity(down_alert), moogsoft.severity(up_alert)) == (4, 0)
     # A rule that forwards the problem by its text forwards the clear too.
-    wanted = problem_of(up)
+    wanted = moogsoft.problem_of(up)
     assert wanted is not None
     assert (wanted.message, wanted.trap_oid) == (down.message, down.trap_oid)
 
@@ -142,3 +157,11 @@ def test_an_event_fits_whatever_its_values(sizes: list[int]) -> None:
 def test_what_is_no_trap_is_said_so(text: bytes) -> None:
     with pytest.raises(TrapError):
         parse(text)
+
+
+def test_a_spool_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"a file")
+    command = [sys.executable, "-IS", str(INTEGRATIONS / "snmptrapd" / "mutt-trap"), "--spool", str(tmp_path / "spool")]
+    done = subprocess.run(command, input=link(".1.3.6.1.6.3.1.1.5.3", 2), capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"a trap is lost, since" in done.stderr
