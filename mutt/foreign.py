@@ -20,7 +20,7 @@ LEVEL_WORDS = {name: level for name, level in SEVERITIES.items() if not name.isd
 }
 PLAIN = ("", None)  # what says nothing
 # The most that a body's entries may take in all: what a request says once is repeated in each of its events.
-GROWTH, ENTRY_BYTES = 8, 512
+GROWTH, ENTRY_BYTES = 4, 512
 
 _encode = msgspec.json.Encoder().encode
 

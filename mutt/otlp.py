@@ -50,17 +50,28 @@ class LogRecord(msgspec.Struct):
 
 
 class Context(msgspec.Struct):
-    """What records share: attributes of their resource, and their scope as the event will show it."""
+    """What records share: attributes of their resource, and their scope as the event will show it.
+
+    `replaced` says that some text in it was other than UTF-8.
+    """
 
     resource: dict[str, Any]
     scope: dict[str, Any]
+    replaced: bool = False
+
+
+class SentContext(msgspec.Struct):
+    """The bytes of a resource and a scope; decoded when their records are, since all of them at once may be large."""
+
+    resource: bytes
+    scope: bytes
 
 
 class SentLog(msgspec.Struct):
     """A log record's bytes as they were sent, and what it shares with others."""
 
     raw: bytes
-    context: Context
+    context: SentContext
 
 
 def event_fields(log: LogRecord, context: Context, sender: str, receipt: Receipt) -> dict[str, Any]:
@@ -141,7 +152,7 @@ def too_deep(levels: int) -> RecordError:
 
 def _time_text(nanoseconds: int) -> str:
     if not 0 < nanoseconds <= NANOSECONDS_MOST:
-        raise RecordError("json", f"{nanoseconds} is no time in nanoseconds")
+        raise RecordError("json", f"{nanoseconds!r:.40} is no time in nanoseconds")
     return iso(EPOCH + timedelta(microseconds=nanoseconds // 1000))
 
 

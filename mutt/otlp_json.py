@@ -5,20 +5,23 @@ from typing import Any
 import msgspec
 
 from mutt.intake import Limits
-from mutt.otlp import Context, LogRecord, SentLog, check_count, plain_float, shown_scope
-from mutt.records import RecordError, decode_record
+from mutt.otlp import Context, LogRecord, SentContext, SentLog, check_count, plain_float, shown_scope
+from mutt.records import RecordError, decode_record, made_record
 
 JSON_LEVELS = 4  # of JSON for one of a value: {"kvlistValue": {"values": [{"key": …, "value": …}]}}
 DIGITS_MOST = 20  # of an integer, which is a string in this encoding
 
 
+NOTHING, NULL = msgspec.Raw(b"{}"), b"null"
+
+
 class _ScopeLogs(msgspec.Struct, rename="camel"):
-    scope: dict[str, Any] | None = None
+    scope: msgspec.Raw = NOTHING
     log_records: list[msgspec.Raw] | None = None
 
 
 class _ResourceLogs(msgspec.Struct, rename="camel"):
-    resource: dict[str, Any] | None = None
+    resource: msgspec.Raw = NOTHING
     scope_logs: list[_ScopeLogs] | None = None
 
 
@@ -37,16 +40,26 @@ def split(body: bytes, limits: Limits) -> list[SentLog]:
         raise RecordError("json", f"not a request of OTLP in JSON: {error}") from error
     logs: list[SentLog] = []
     for group in request.resource_logs or ():
-        resource = attributes((group.resource or {}).get("attributes"), limits.depth)
+        resource = bytes(group.resource)
         for part in group.scope_logs or ():
-            scope = part.scope or {}
-            shown = shown_scope(
-                scope.get("name"), scope.get("version"), attributes(scope.get("attributes"), limits.depth)
-            )
+            context = SentContext(resource, bytes(part.scope))
             records = part.log_records or ()
             check_count(len(logs) + len(records), limits)
-            logs += (SentLog(bytes(raw), Context(resource, shown)) for raw in records)
+            logs += (SentLog(bytes(raw), context) for raw in records)
     return logs
+
+
+def context(sent: SentContext, depth: int) -> Context:
+    """Read what records share; raises RecordError."""
+    resource, scope = (
+        made_record({}) if raw == NULL else decode_record(raw, JSON_LEVELS * depth)
+        for raw in (sent.resource, sent.scope)
+    )
+    shown = shown_scope(
+        scope.fields.get("name"), scope.fields.get("version"), attributes(scope.fields.get("attributes"), depth)
+    )
+    replaced = resource.sanitized or scope.sanitized
+    return Context(attributes(resource.fields.get("attributes"), depth), shown, replaced)
 
 
 def read(raw: bytes, depth: int) -> tuple[LogRecord, bool]:

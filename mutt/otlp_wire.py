@@ -16,7 +16,17 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
 from mutt.intake import Limits
-from mutt.otlp import Context, LogRecord, SentLog, check_count, plain_bytes, plain_float, shown_scope, too_deep
+from mutt.otlp import (
+    Context,
+    LogRecord,
+    SentContext,
+    SentLog,
+    check_count,
+    plain_bytes,
+    plain_float,
+    shown_scope,
+    too_deep,
+)
 from mutt.records import RecordError
 
 # Numbers of fields in the messages that are cut.
@@ -139,24 +149,29 @@ def split(body: bytes, limits: Limits) -> list[SentLog]:
     """Cut a request into log records; raises RecordError where it is none, or has too many."""
     logs: list[SentLog] = []
     cutter = _Cutter(body, FIELDS_FOR_EACH * limits.records)
-    reader = _Reader(limits.depth)
     for number, begin, end in cutter.fields(0, len(body)):
         if number != RESOURCE_LOGS:
             continue
         groups = list(cutter.fields(begin, end))
-        sent = _joined(body, groups, RESOURCE, limits)
-        resource = reader.attributes(_decode(_resource, sent).attributes)
+        resource = _joined(body, groups, RESOURCE)
         for number_in_group, first, last in groups:
             if number_in_group != SCOPE_LOGS:
                 continue
             parts = list(cutter.fields(first, last))
-            scope = _decode(_scope, _joined(body, parts, SCOPE, limits))
-            attributes = reader.attributes(scope.attributes)
-            context = Context(resource, shown_scope(reader.text(scope.name), reader.text(scope.version), attributes))
+            context = SentContext(resource, _joined(body, parts, SCOPE))
             records = [(a, b) for part, a, b in parts if part == LOG_RECORDS]
             check_count(len(logs) + len(records), limits)
             logs += (SentLog(body[a:b], context) for a, b in records)
     return logs
+
+
+def context(sent: SentContext, depth: int) -> Context:
+    """Read what records share; raises RecordError."""
+    reader = _Reader(depth)
+    scope = _decode(_scope, sent.scope)
+    attributes = reader.attributes(scope.attributes)
+    shown = shown_scope(reader.text(scope.name), reader.text(scope.version), attributes)
+    return Context(reader.attributes(_decode(_resource, sent.resource).attributes), shown, reader.replaced)
 
 
 def read(raw: bytes, depth: int) -> tuple[LogRecord, bool]:
@@ -178,13 +193,9 @@ def read(raw: bytes, depth: int) -> tuple[LogRecord, bool]:
     return log, reader.replaced
 
 
-def _joined(body: bytes, fields: list[tuple[int, int, int]], wanted: int, limits: Limits) -> bytes:
+def _joined(body: bytes, fields: list[tuple[int, int, int]], wanted: int) -> bytes:
     """Return a message whose field was sent in pieces, which protobuf reads as one behind the other."""
-    sent = b"".join(body[begin:end] for number, begin, end in fields if number == wanted)
-    if len(sent) > limits.event_bytes:
-        message = f"a resource or scope of {len(sent)} bytes, at most {limits.event_bytes} are taken"
-        raise RecordError("too_large", message)
-    return sent
+    return b"".join(body[begin:end] for number, begin, end in fields if number == wanted)
 
 
 def _decode(kind: Any, sent: bytes) -> Any:

@@ -291,7 +291,7 @@ def test_fields_that_a_newer_version_adds_are_stepped_over() -> None:
         (b'{"resourceLogs":[]}', "json"),
         (b"\x0a\x00" * 10_000, "too_large"),
         (around(*[b""] * 51), "too_large"),
-        (field(1, field(1, b"x" * 5000)), "too_large"),
+        (field(1, field(1, b"\xff") + field(2, field(2, field(5, field(1, b"x"))))), "json"),
         (around(b"\xff"), "json"),
     ],
 )
@@ -308,7 +308,8 @@ def test_what_is_no_request_in_protobuf_is_refused(body: bytes, reason: str) -> 
         b"{",
         b'{"resourceLogs":{}}',
         b'{"resourceLogs":[{"scopeLogs":7}]}',
-        b'{"resourceLogs":[{"resource":{"attributes":{"a":1}}}]}',
+        b'{"resourceLogs":[{"resource":{"attributes":{"a":1}},"scopeLogs":[{"logRecords":[{}]}]}]}',
+        b'{"resourceLogs":[{"resource":7,"scopeLogs":[{"logRecords":[{}]}]}]}',
         b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[7]}]}]}',
         b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":"text"}]}]}]}',
         b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a","intValue":1}}]}]}]}',
@@ -355,6 +356,29 @@ def test_a_small_request_with_a_million_empty_messages_does_not_fill_the_memory(
         tracemalloc.stop()
     assert caught.value.reason == "too_large"
     assert most < 20_000_000
+
+
+def test_a_resource_that_is_too_large_or_wrong_costs_its_own_records_alone() -> None:
+    good = request(log("good"))["resourceLogs"][0]
+    large = request(log("large"), log("large too"), resource={"big": "x" * 5000})["resourceLogs"][0]
+    found = both({"resourceLogs": [good, large, good]})
+    assert len(found.accepted) == 2
+    assert [item.place for item in found.rejected] == [1, 2]
+    assert "resource and scope have" in found.rejected[0].error
+
+    wrong = field(1, field(1, b"\xff") + field(2, field(2, field(5, field(1, b"wrong")))))
+    mixed = taken(as_protobuf({"resourceLogs": [good]}) + wrong + as_protobuf({"resourceLogs": [good]}), is_json=False)
+    assert (len(mixed.accepted), [item.place for item in mixed.rejected]) == (2, [1])
+
+
+def test_a_resource_that_is_not_utf_8_is_kept_and_said_to_be_so() -> None:
+    resource = field(1, field(1, b"host.name") + field(2, field(1, b"caf\xe9")))
+    [accepted] = taken(
+        field(1, field(1, resource) + field(2, field(2, field(5, field(1, b"x"))))), is_json=False
+    ).accepted
+    found = decode_entry(accepted.entry)
+    assert found.hostname == "caf\ufffd"
+    assert found.envelope.sanitized
 
 
 def test_a_resource_that_its_records_would_repeat_too_often_is_refused() -> None:
