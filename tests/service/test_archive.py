@@ -1,6 +1,8 @@
 """Old months go into the archive and come back, and no row is lost or changed on the way."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.archiving.keeping import check_store
+from scripts.archiving.listening import Listener, Progress
 from tests.harness.waiting import wait_for
 from tests.service.archive_stage import Stage, month_ago
 
@@ -71,6 +74,25 @@ def test_rows_that_come_late_become_further_parts(stage: Stage) -> None:
     ]
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == whole
+
+
+def test_rows_that_come_while_a_month_is_written_make_no_part_wrong(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+
+    class Late(Listener):
+        @contextmanager
+        def counts(self, what: str, total: int | None) -> Iterator[Progress]:
+            if what == f"event_audit_log {MONTH} part 1: writing" and total == 10:
+                stage.late(OLD, "between the count and the copy")
+            with super().counts(what, total) as progress:
+                yield progress
+
+    with stage.connected() as connection:
+        archiver = stage.archiver(connection, listener=Late())
+        check_store(connection, archiver.store)
+        assert sum(part.rows or 0 for part in archiver.run(month_ago(3)).archived) == 11 + 5
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert len(stage.rows(OLD)) == 11
 
 
 def test_a_restored_month_from_which_somebody_deleted_costs_the_archive_nothing(stage: Stage) -> None:
@@ -221,6 +243,9 @@ def test_archives_expire_after_seven_years_and_the_record_of_changes_never(stage
     stage.run()
     status, out, _ = stage.run("--expire", "--dry-run")
     assert (status, out.count("would be removed")) == (0, 2)
+    stage.sql("UPDATE archives SET restored_until = now() + interval '1 day' WHERE month = %s", (gone,))
+    assert stage.run("--expire")[1] == NOTHING  # it may be looked at still
+    stage.sql("UPDATE archives SET restored_until = NULL")
     assert stage.run()[:2] == (0, "expired: 2\n")
     assert stage.run("--expire")[1] == NOTHING
     assert not list(stage.folder.glob(f"*/{gone:%Y-%m}/*"))
