@@ -233,7 +233,7 @@ def units() -> dict[str, str]:
         "archive: moves old events to files",
         "retention.md",
         "archive_old_events.py",
-        "StateDirectory=mutt\nStateDirectoryMode=0750\n",
+        "StateDirectory=mutt/archive\nStateDirectoryMode=0750\n",
         " /var/lib/mutt",
     )
     found |= {"mutt-archive.timer": TIMER, "mutt.target": TARGET}

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import Requirement
-
 TREE = Path(__file__).resolve().parent.parent
 LOCK, TOOLS_LOCK = "requirements/runtime.txt", "requirements/release.txt"
 INSTALLER, ENV_FILE = "release/install.sh", "release/mutt.env"
@@ -120,6 +118,13 @@ def fill_wheelhouse(folder: Path, lock: str) -> dict[str, File]:
 
 def _locked(lock: str) -> dict[str, set[str]]:
     """Return the hashes of each `name==version` that some patch release of this Python needs."""
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:
+        raise ReleaseError(
+            f"{sys.executable} lacks the library packaging: use the checkout's own Python, .venv/bin/python, which "
+            "scripts/muttdev.py makes"
+        ) from None
     found: dict[str, set[str]] = {}
     for line in lock.replace("\\\n", " ").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):

@@ -50,8 +50,9 @@ def test_every_block_of_the_page_is_run_but_the_names_which_are_the_readers_own(
 
 @pytest.fixture
 def bundle() -> Iterator[Path]:
-    """Make the bundle as the page says; it is in dist/."""
+    """Make the bundle as the page says, with what is not committed yet; it is in dist/."""
     (block,) = blocks(PAGE, "Make the bundle")
+    block = f"{block.rstrip()} --working-tree"
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -127,7 +128,8 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
             run(shell, "Fill in the configuration")
             # What the page does not say: these servers have no TLS, and all is on the loopback.
             plain = {"REDIS_TLS_ENABLED": "false", "DB_TLS_ENABLED": "false", "MUTT_BIND_HOST": HOST}
-            write_environment_file(system.root / "etc/mutt/mutt.env", plain)
+            archive = {"ARCHIVE_LOCATION": "/var/lib/mutt/archive"}
+            write_environment_file(system.root / "etc/mutt/mutt.env", {**plain, **archive})
             run(shell, "Make the database")
             wait_for(lambda: "applied 0001_base" in system.journal("mutt-migrate"), "the migration in the log")
             make_rule(variables)
@@ -137,6 +139,7 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
             event_id = post_event(f"http://{HOST}:{ports['SERVER_PORT_INGESTOR']}")
             wait_for(lambda: [alert["external_id"] for alert in moog_stand_in.alerts()] == [event_id], "the alert")
             assert audited(variables) == [(event_id, True)]
+            archive_it(system, variables)
             run(shell, "After a change")
             wait_for(lambda: "SIGHUP: reloading rules" in system.journal("mutt-alerter"), "the reload in the log")
             main = system.run("systemctl", "show", "--property=MainPID", "--value", "mutt-alerter")
@@ -199,6 +202,16 @@ def make_rule(variables: dict[str, str]) -> None:
 def audited(variables: dict[str, str]) -> list[tuple[object, ...]]:
     with database(variables) as connection:
         return connection.execute("SELECT event_id::text, forwarded FROM event_audit_log").fetchall()
+
+
+def archive_it(system: System, variables: dict[str, str]) -> None:
+    """Let the event be old, and have the unit of the nightly archive move it into a file."""
+    with database(variables) as connection:
+        connection.execute("SELECT create_monthly_partition((now() - interval '200 days')::date)")
+        connection.execute("UPDATE event_audit_log SET event_timestamp = now() - interval '200 days'")
+    assert system.run("systemctl", "start", "mutt-archive.service") == "", system.journal("mutt-archive")
+    assert audited(variables) == []
+    assert list((system.root / "var/lib/mutt/archive").rglob("*.parquet"))
 
 
 def post_event(url: str) -> str:

@@ -51,6 +51,7 @@ def test_the_page_leads_to_the_new_release_back_again_and_forward(tmp_path: Path
         assert in_use(root) == NEW
         run(shell, "Remove an old release")
         assert [found.name for found in (root / "releases").iterdir()] == [NEW]
+        uninstall(shell, system)
 
 
 def run(shell: Shell, heading: str) -> list[str]:
@@ -59,6 +60,14 @@ def run(shell: Shell, heading: str) -> list[str]:
 
 def in_use(root: Path) -> str:
     return (root / "current").readlink().name
+
+
+def uninstall(shell: Shell, system: System) -> None:
+    """Uninstall while services run, an enabled instance of a template among them, and look for what is left."""
+    shell.run("systemctl enable --now mutt-webui@10; cp /opt/mutt/install.sh .; sh install.sh uninstall")
+    assert not set(main_processes(system).values()) - {"0"}
+    assert "mutt" not in system.run("systemctl", "list-units", "--plain", "--no-legend", "mutt*.service")
+    assert not list((system.root / "etc/systemd/system").rglob("mutt*"))
 
 
 def main_processes(system: System) -> dict[str, str]:
