@@ -101,8 +101,7 @@ class Run:
 
     def probe(self, probe: str) -> None:
         """Ask what kubelet would, until it is told 200."""
-        asked = self.container[probe]["httpGet"]
-        url = f"http://{HOST}:{self.port(asked['port'])}{asked['path']}"
+        url = self.address(self.container[probe]["httpGet"]["path"], probe)
 
         def answers() -> bool:
             assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}:\n{self.log()}"
@@ -112,6 +111,10 @@ class Run:
             wait_for(answers, f"{probe} of {self.name} at {url}", PATIENCE)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{fetch(url)[1]}\n{self.log()[-4000:]}") from None
+
+    def address(self, path: str, probe: str = "readinessProbe") -> str:
+        """Return the address of a path at the port of a probe."""
+        return f"http://{HOST}:{self.port(self.container[probe]['httpGet']['port'])}{path}"
 
     def port(self, name: str) -> int:
         """Return the port of this machine that stands for a named port of the container."""

@@ -1,5 +1,6 @@
 """The commands and probes of the manifests, run as processes against real servers."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -115,6 +116,22 @@ def test_the_manifests_commands_become_ready_pass_an_event_on_and_end_in_time(
     for run in services.values():
         drain = run.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert run.end(run.pod.spec["terminationGracePeriodSeconds"] - drain) == 0, run.log()
+
+
+def test_while_redis_and_postgresql_are_away_pods_live_and_only_the_console_and_the_forwarder_are_ready(
+    place: Place, runs: list[Run]
+) -> None:
+    away = {"REDIS_PORT": str(free_port()), "DB_PORT": str(free_port())}
+    place = dataclasses.replace(place, addresses={**place.addresses, **away})
+    ours = pods(OVERLAY)
+    names = ("webui", "moog-forwarder", "alerter")
+    runs += [Run(ours[name], ours[name].spec["containers"][0], place, OVERLAY) for name in names]
+    for run in runs:
+        run.probe("startupProbe")
+        run.probe("livenessProbe")
+        if run.pod.name != "alerter":
+            run.probe("readinessProbe")
+        assert fetch(run.address("/health"))[0] == 503
 
 
 def _send(ingestor: Run, place: Place) -> str:
