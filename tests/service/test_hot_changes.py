@@ -39,11 +39,12 @@ def test_every_key_has_a_test_that_changes_it_while_services_run() -> None:
         assert f"def {name}(" in (HERE / file).read_text(encoding="utf-8"), proof
 
 
-def change(client: Any, **values: object) -> None:
-    """Set keys as an operator does with redis-cli."""
+def change(client: Any, service: ServiceProcess, **values: object) -> None:
+    """Set keys as an operator does with redis-cli, and wait until the service has them."""
     for name, value in values.items():
         client.set(keys.config(name), str(value))
         assert client.publish(keys.CONFIG_UPDATES, name) >= 1
+        service.wait_log(f"key={name}")
 
 
 def wait_listening(client: Any, listeners: int = 1) -> None:
@@ -60,26 +61,25 @@ def test_the_alerter_follows_its_keys(trail: Trail, start_service: StartService)
     wait_listening(trail.redis)
     trail.redis.lpush(ALERTS, "a", "b", "c")
 
-    change(trail.redis, alerter_queue_warn_threshold=3)
+    change(trail.redis, alerter, alerter_queue_warn_threshold=3)
     trail.send(queue_entry("quiet")[1])
     alerter.wait_log("warn_at=3")
     trail.wait_rows(1)
 
-    change(trail.redis, alerter_queue_shed_threshold=3)
+    change(trail.redis, alerter, alerter_queue_shed_threshold=3)
     trail.send(queue_entry("page shed")[1])
     trail.wait_length(DEAD, 1)
 
-    change(trail.redis, alerter_shed_mode="defer")
+    change(trail.redis, alerter, alerter_shed_mode="defer")
     trail.send(queue_entry("page deferred")[1])
     wait_for(lambda: deferred(alerter) >= 2, "deferrals")
 
     # At the default of 250 ms so many deferrals take longer than any wait of a test.
-    change(trail.redis, alerter_defer_sleep_ms=1)
+    change(trail.redis, alerter, alerter_defer_sleep_ms=1)
     wanted = deferred(alerter) + 300
     wait_for(lambda: deferred(alerter) >= wanted, "quick deferrals")
 
-    change(trail.redis, cache_reload_interval=1)  # 300 before
-    alerter.wait_log("key=cache_reload_interval")
+    change(trail.redis, alerter, cache_reload_interval=1)  # 300 before
     for rules in (2, 3):
         trail.rule(match_string=f"another {rules}")  # that nobody announces
         wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == rules, "a reload")  # noqa: B023
@@ -96,22 +96,16 @@ def test_the_forwarder_follows_the_size_of_a_batch(
     redis_url: str, moogsoft: Moogsoft, start_service: StartService
 ) -> None:
     stage = Stage(redis_url)
-    start_service("moog-forwarder", **to(moogsoft, MOOG_BATCH_MODE="events", DYNAMIC_CONFIG_ENABLED="true"))
+    forwarder = start_service("moog-forwarder", **to(moogsoft, MOOG_BATCH_MODE="events", DYNAMIC_CONFIG_ENABLED="true"))
     wait_listening(stage.redis)
     stage.send(*(f"first {number}" for number in range(8)))
     moogsoft.wait_delivered(8)
     assert max(len(request.alerts) for request in moogsoft.requests) > 2
     before = len(moogsoft.requests)
-    change(stage.redis, moog_batch_size=2)
-    wait_for(lambda: sizes_of_eight_more(stage, moogsoft)[-4:] == [2] * 4, "batches of two")
-    assert before < len(moogsoft.requests)
-
-
-def sizes_of_eight_more(stage: Stage, moogsoft: Moogsoft) -> list[int]:
-    sent = len(moogsoft.delivered)
+    change(stage.redis, forwarder, moog_batch_size=2)
     stage.send(*(f"more {number}" for number in range(8)))
-    moogsoft.wait_delivered(sent + 8)
-    return [len(request.alerts) for request in moogsoft.requests]
+    moogsoft.wait_delivered(16)
+    assert max(len(request.alerts) for request in moogsoft.requests[before:]) == 2
 
 
 def test_the_console_follows_the_service_levels(redis_url: str, start_service: StartService) -> None:

@@ -1,6 +1,7 @@
 """TLS to Redis and PostgreSQL as real servers speak it: what is refused, in which words, and when certificates end."""
 
 import ssl
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,9 +28,16 @@ from tests.service.web_api import Api
 EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "is signed by nobody trusted here"
 
 
+def passable(folder: Path) -> Path:
+    """Return a new folder that PostgreSQL's user may pass through."""
+    made = Path(tempfile.mkdtemp(prefix="tls-", dir=folder))
+    made.chmod(0o755)
+    return made
+
+
 @pytest.fixture(scope="module")
 def tls_redis(server_folder: Path, authorities: Authorities) -> Iterator[TlsRedis]:
-    server = TlsRedis(server_folder / "tls-redis", authorities)
+    server = TlsRedis(passable(server_folder) / "redis", authorities)
     try:
         server.start()
         yield server
@@ -39,7 +47,7 @@ def tls_redis(server_folder: Path, authorities: Authorities) -> Iterator[TlsRedi
 
 @pytest.fixture(scope="module")
 def tls_postgres(server_folder: Path, authorities: Authorities) -> Iterator[TlsPostgres]:
-    server = TlsPostgres(server_folder / "tls-postgres", authorities)
+    server = TlsPostgres(passable(server_folder) / "postgres", authorities)
     try:
         server.start()
         yield server
