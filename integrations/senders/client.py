@@ -21,7 +21,6 @@ GZIP_FROM = 1_024  # bytes; below, packing gains nothing
 FIRST_PAUSE, GROWN_PAUSE = 0.5, 10.0  # seconds, where MUTT asks for none
 OK, BAD_REQUEST, TOO_LARGE = 200, 400, 413
 SERVERS_FAULT = 500  # and above: the settings are well
-RECORDS_FAULT = frozenset({BAD_REQUEST, TOO_LARGE, 422})
 
 
 class Answer(NamedTuple):
@@ -117,11 +116,11 @@ class Delivery:
                 waiting.pop()
                 pause = FIRST_PAUSE
                 self._took(answer)
-            elif answer.status in RECORDS_FAULT and len(batch) > 1:
+            elif blames_records(answer) and len(batch) > 1:
                 # One of them spoils the rest: halves, down to the one.
                 middle = len(batch) // 2
                 waiting[-1:] = [batch[middle:], batch[:middle]]
-            elif answer.status in RECORDS_FAULT:
+            elif blames_records(answer):
                 waiting.pop()
                 self._put_aside(batch[0], f"{answer.status} {answer.text[:300]}")
             else:
@@ -149,6 +148,14 @@ class Delivery:
         if self._told[:3] != reason[:3]:
             say(f"MUTT takes nothing now ({reason}); trying again until it does")
             self._told = reason
+
+
+def blames_records(answer: Answer) -> bool:
+    """Say whether sending these records again cannot help.
+
+    A 400 that is not in MUTT's words comes from something between, which would spoil every record alike.
+    """
+    return answer.status == TOO_LARGE or (answer.status == BAD_REQUEST and answer.text.startswith('{"status":"error"'))
 
 
 def bodies(records: Sequence[bytes]) -> Sequence[list[bytes]]:

@@ -31,7 +31,6 @@ class Lines:
 
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
-        self._rest = b""
 
     def __iter__(self) -> Iterator[bytes]:
         pieces: list[bytes] = []

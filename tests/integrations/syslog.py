@@ -7,9 +7,9 @@ from scripts.devtools.services import HOST
 from tests.harness.waiting import wait_for
 
 
-def rfc5424(severity: int, host: str, message: str, time: str = "2026-01-01T00:00:00Z", app: str = "app") -> bytes:
+def rfc5424(severity: int, host: str, message: str, time: str) -> bytes:
     """Return a line of RFC 5424, facility local7."""
-    return f"<{23 * 8 + severity}>1 {time} {host} {app} 4711 ID1 - {message}".encode()
+    return f"<{23 * 8 + severity}>1 {time} {host} app 4711 ID1 - {message}".encode()
 
 
 def rfc3164(severity: int, host: str, tag: str, message: str, time: str) -> bytes:

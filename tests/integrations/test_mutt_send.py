@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def start(tmp_path: Path, settings_file: Path) -> Iterator[Start]:
 
 
 def record(host: str, message: str, **more: Any) -> bytes:
-    fields = {"timestamp": "2026-11-30T12:00:00Z", "hostname": host, "message": message}
+    fields = {"timestamp": datetime.now(UTC).isoformat(), "hostname": host, "message": message}
     return json.dumps({"correlation_id": str(uuid.uuid4()), **fields, **more}).encode()
 
 

@@ -14,7 +14,7 @@ from tests.integrations.stage import INTEGRATIONS, ROOT
 
 OURS = ("rsyslog", "syslog-ng", "snmptrapd", "curl")
 PROGRAMS = ("rsyslog/mutt-send", "snmptrapd/mutt-trap", "curl/mutt-post")
-KNOWN = {"MUTT_URL", "MUTT_API_KEY", "MUTT_CA_FILE", "MUTT_TIMEOUT", "MUTT_LONGEST_PAUSE", "MUTT_GZIP"}
+KNOWN = {"MUTT_URL", "MUTT_API_KEY", "MUTT_CA_FILE", "MUTT_TIMEOUT", "MUTT_LONGEST_PAUSE", "MUTT_GZIP", "MUTT_PATIENCE"}
 
 
 @pytest.mark.parametrize("name", OURS)
