@@ -1,6 +1,10 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.harness.tls_servers import Authorities
+from tests.service.doors import Doors, open_doors
 from tests.service.trail import Trail
 
 
@@ -16,3 +20,15 @@ def trail(request: pytest.FixtureRequest) -> Trail:
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     return Authorities(tmp_path_factory.mktemp("authorities"))
+
+
+@pytest.fixture(scope="session")
+def shared_doors(server_folder: Path) -> Iterator[Doors]:
+    with open_doors(server_folder) as doors:
+        yield doors
+
+
+@pytest.fixture
+def doors(shared_doors: Doors) -> Doors:
+    shared_doors.clear()
+    return shared_doors

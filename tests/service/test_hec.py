@@ -5,7 +5,6 @@ import gzip
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,13 @@ from backports import zstd
 
 from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.programs import program
-from tests.service.doors import BASIC, SPLUNK, Doors, open_doors, wait_answer
+from tests.service.doors import BASIC, SPLUNK, Doors, wait_answer
 from tests.service.ingest_api import TRACE, Wire, request
 
 BASE = "/services/collector"
 EVENT, RAW = f"{BASE}/event", f"{BASE}/raw"
 SUCCESS = {"text": "Success", "code": 0}
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "senders.md"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with open_doors(tmp_path_factory.mktemp("hec")) as doors:
-        yield doors
-
-
-@pytest.fixture
-def doors(shared: Doors) -> Doors:
-    shared.clear()
-    return shared
 
 
 def refused(reply: requests.Response, status: int, code: int, text: str) -> dict[str, Any]:

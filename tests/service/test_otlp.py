@@ -3,7 +3,6 @@
 import gzip
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
 from tests.harness.credentials import INGEST_API_KEY
-from tests.service.doors import Doors, open_doors
+from tests.service.doors import Doors
 from tests.service.ingest_api import TRACE, Wire, request
 
 PATH = "/v1/logs"
@@ -27,18 +26,6 @@ JSON, PROTOBUF = "application/json", "application/x-protobuf"
 BOTH = pytest.mark.parametrize("media", [JSON, PROTOBUF])
 HOST = [{"key": "host.name", "value": {"stringValue": "sw1"}}]
 SPAN = {"traceId": TRACE.replace("-", ""), "spanId": "eee19b7ec3c1b174", "flags": 1}
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with open_doors(tmp_path_factory.mktemp("otlp")) as doors:
-        yield doors
-
-
-@pytest.fixture
-def doors(shared: Doors) -> Doors:
-    shared.clear()
-    return shared
 
 
 def body(media: str, *texts: str, host: str = "sw1") -> bytes:
