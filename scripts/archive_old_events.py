@@ -53,7 +53,10 @@ FAILED, WRONG, BUSY, DAMAGED = 1, 2, 3, 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.dry_run and (options.restore or options.adopt):
+        parser.error("--dry-run goes with the archive's run and with --expire")
     try:
         _run(options, os.environ)
     except SettingsError as error:
@@ -89,6 +92,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
             archiver = Archiver(connection, store, teller, schema=schema)
             _work(archiver, options)
             _tell(archiver.done, as_json=options.json)
+            for failure in sorted(archiver.failures, key=lambda error: not isinstance(error, DamagedError)):
+                raise failure
 
 
 def _work(archiver: Archiver, options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from psycopg import Connection, sql
 from psycopg.errors import LockNotAvailable
 
 from scripts.archiving import parts
-from scripts.archiving.errors import ArchiveError, DamagedError
+from scripts.archiving.errors import DamagedError, InUseError
 from scripts.archiving.files import FILE_ROWS, MANIFEST, Writer, read_back, write_manifest
 from scripts.archiving.known import Known
 from scripts.archiving.listening import Done, Listener
@@ -50,6 +51,7 @@ class Archiver:
         self.store = store
         self.listener = listener or Listener()
         self.done = Done()
+        self.failures: list[DamagedError | InUseError] = []
         self._schema = schema
         self._file_rows = file_rows
 
@@ -58,7 +60,7 @@ class Archiver:
         self.finish()
         for table, month, partition in partitions_of(self.connection):
             if month.end <= before:
-                self.archive(table, month, partition)
+                self._alone(partial(self.archive, table, month, partition))
         return self.done
 
     def finish(self) -> None:
@@ -66,11 +68,22 @@ class Archiver:
         for part in parts.all_parts(self.connection):
             if part.state in parts.UNFINISHED:
                 self.listener.says(f"{part}: goes on, was {part.state}")
-                self.carry(part)
+                self._alone(partial(self.carry, part))
+
+    def _alone(self, work: Callable[[], None]) -> None:
+        """Do what may fail for one month, and leave the others their turn."""
+        try:
+            work()
+        except (DamagedError, InUseError) as error:
+            self.listener.says(str(error))
+            self.failures.append(error)
 
     def archive(self, table: str, month: Month, partition: str) -> None:
         """Archive one partition, unless it is a month that was restored and is to stay."""
-        until = parts.restored_until(parts.all_parts(self.connection, table, month.start))
+        of_month = parts.all_parts(self.connection, table, month.start)
+        if any(part.state in parts.UNFINISHED for part in of_month):
+            return  # it failed just now, and what came late waits for it
+        until = parts.restored_until(of_month)
         if until is not None and until > datetime.now(UTC):
             self.done.kept.append(partition)
             self.listener.says(f"{partition}: stays, restored until {until:%Y-%m-%d %H:%M}Z")
@@ -108,7 +121,7 @@ class Archiver:
                     return work()
             except LockNotAvailable as error:
                 if time.monotonic() > deadline:
-                    raise ArchiveError(f"{words}: a backup or a long query uses it; run this again later") from error
+                    raise InUseError(f"{words}: a backup or a long query uses it; run this again later") from error
                 time.sleep(random.uniform(0.2, 1))
 
     def _write(self, part: Part) -> Part:

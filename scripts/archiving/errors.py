@@ -7,6 +7,10 @@ class ArchiveError(MuttError):
     """The database or the archive could not do it now; what is half done goes on with the next run."""
 
 
+class InUseError(ArchiveError):
+    """A table is in use by others for longer than this run waits."""
+
+
 class DamagedError(MuttError):
     """A file of the archive does not hold what was written into it."""
 
