@@ -23,7 +23,7 @@ from tests.deployment.manifests import SECRETS, pods
 from tests.deployment.pods import Place, Run, lay_out_image
 from tests.harness.credentials import MOOG_API_KEY
 from tests.harness.moogsoft import MoogStandIn
-from tests.harness.processes import fetch
+from tests.harness.processes import DIRECT, fetch
 from tests.harness.waiting import wait_for
 
 OVERLAY = "dev"  # that of the two that speaks without TLS, as the test's servers do
@@ -141,7 +141,7 @@ def _send(ingestor: Run, place: Place) -> str:
         json.dumps(event).encode(),
         {"X-API-KEY": place.secrets["INGEST_API_KEY"]},
     )
-    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310  (likewise)
+    with DIRECT.open(request, timeout=30) as reply:
         answer: dict[str, str] = json.load(reply)
     return answer["event_id"]
 
