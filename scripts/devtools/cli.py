@@ -227,11 +227,12 @@ def reset(
 @app.command(name="doctor")
 def doctor_command(data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Look for what is wrong, here and in the instance, and say what to do; 1 when something is."""
+    from mutt.findings import exit_status
     from scripts.devtools import doctor
 
     findings = doctor.examine(data_dir)
     console.print(doctor.table(findings))
-    raise typer.Exit(EXIT_FAILED if any(finding.problem for finding in findings) else 0)
+    raise typer.Exit(exit_status(findings))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
