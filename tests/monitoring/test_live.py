@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.runtime.instruments import SERVICES
+from services.runtime.instruments import QUEUES, SERVICES
 from tests.harness.waiting import wait_for
 from tests.monitoring.files import ALERTS, RECORDED, RUNBOOKS, dashboard, queries
 from tests.monitoring.stage import Prometheus, Stage, blocks, follow
@@ -40,6 +40,15 @@ def test_the_dashboards_variable_and_its_annotations_find_something(prometheus: 
     assert found == {f"mutt-{name}" for name in SERVICES}
     (annotation,) = made["annotations"]["list"]
     prometheus.query(annotation["expr"])
+
+
+def test_each_queue_has_an_age_and_each_worker_a_heartbeat(prometheus: Prometheus) -> None:
+    def shown(metric: str, label: str) -> set[str]:
+        return {one["metric"][label] for one in prometheus.query(metric)}
+
+    wait_for(lambda: shown("mutt_queue_oldest_age_seconds", "queue") == set(QUEUES), "the age of each queue")
+    beating = {"mutt-ingestor", "mutt-alerter", "mutt-moog-forwarder"}
+    wait_for(lambda: shown("mutt_heartbeat_timestamp_seconds > 0", "job") == beating, "the workers' heartbeats")
 
 
 def test_all_rules_are_loaded_and_evaluated_without_an_error(prometheus: Prometheus) -> None:

@@ -159,7 +159,6 @@ def test_what_makes_and_exports_spans_is_not_imported_where_tracing_is_off() -> 
     program = (
         "import sys; from mutt.settings import TracingSettings; from services import tracing_utils\n"
         "import services.ingestor_service, services.alerter_service, services.moog_forwarder_service\n"
-        "import services.web_ui_service, services.remediation_service\n"
         "tracing_utils.configure(TracingSettings(), 'mutt-test')\n"
         "assert tracing_utils.active() is None\n"
         "found = [name for name in sys.modules if name.startswith(('services.tracing_spans', 'grpc'))]\n"
