@@ -156,11 +156,17 @@ class _Rotating(Connection):
             if self._primary is not None and not self.is_connected:
                 self.host, self.port = await self._primary.find()
             await self._connect_by_password(check_health, retry_socket_connect)
-        except NoPrimaryError as error:
-            self._trouble.note(str(error))
-            raise
-        else:
-            self._trouble.note(None)
+        except RedisConnectionError as error:
+            is_lost = isinstance(error, NoPrimaryError)
+            words = str(error) if is_lost else self._explain(str(error))
+            self._trouble.note(words)
+            if words is None or is_lost:
+                raise
+            raise UntrustedRedisError(words) from error
+        self._trouble.note(None)
+
+    def _explain(self, _error: str) -> str | None:
+        return None
 
     async def _connect_by_password(self, check_health: bool, retry_socket_connect: bool) -> None:
         provider, refused = self.credential_provider, set[str]()
@@ -191,17 +197,6 @@ class RotatingConnection(_Rotating):
 
 class RotatingTlsConnection(_Rotating, SSLConnection):
     """The same over TLS; what the server's certificate lacks is said in words."""
-
-    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        """Connect; raises UntrustedRedisError."""
-        try:
-            await super().connect_check_health(check_health, retry_socket_connect)
-        except RedisConnectionError as error:
-            words = None if isinstance(error, (AuthenticationError, NoPrimaryError)) else self._explain(str(error))
-            if words is None:
-                raise
-            self._trouble.note(words)
-            raise UntrustedRedisError(words) from error
 
     async def _connect(self) -> None:
         try:
