@@ -77,6 +77,10 @@ class Stage:
         """Return how many events were refused for a reason."""
         return self.ingestor.metric("mutt_ingest_requests_total", status="fail", reason=reason) or 0
 
+    def accepted(self) -> float:
+        """Return how many events the running ingestor has taken."""
+        return self.ingestor.metric("mutt_ingest_requests_total", status="success", reason="") or 0
+
     @contextmanager
     def outage(self) -> Iterator[None]:
         """Kill the ingestor; it is back after the block, and after OUTAGE_SECONDS at the earliest."""
