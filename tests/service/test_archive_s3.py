@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +14,7 @@ from pyarrow import fs
 from scripts import archive_old_events
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.parts import Part
+from tests.harness.proxy import Proxy
 from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.service.archive_stage import Stage, month_ago
 
@@ -65,14 +66,18 @@ def test_a_month_goes_to_the_bucket_and_back(stage: Stage) -> None:
     assert stage.run("--search")[1].splitlines()[1:] == []
 
 
-def test_a_server_that_is_lost_in_the_middle_loses_no_row(stage: Stage, s3: S3Server) -> None:
+def test_a_server_that_is_lost_in_the_middle_loses_no_row(
+    database_url: str, tmp_path: Path, s3: S3Server, proxy: Callable[[str], Proxy]
+) -> None:
+    line = proxy(f"{s3.url}/")
+    stage = Stage(database_url, tmp_path, environment(s3, "lost", ARCHIVE_S3_ENDPOINT=line.url.rstrip("/")))
     stage.fill(OLD, 30)
     before = stage.all_rows(OLD)
 
     class Losing(Archiver):
         def moved(self, part: Part, state: str, **values: Any) -> Part:
             if state == "written":
-                s3.kill()  # all is there, and cannot be read back
+                line.cut()  # all is there, and cannot be read back
             return super().moved(part, state, **values)
 
     with mock.patch.object(archive_old_events, "Archiver", Losing):
@@ -81,7 +86,7 @@ def test_a_server_that_is_lost_in_the_middle_loses_no_row(stage: Stage, s3: S3Se
     assert stage.states() == [("event_audit_log", 1, "written")]
     assert stage.run()[0] == 1
     assert stage.all_rows(OLD) == before
-    s3.start()
+    line.mend()
     assert stage.run()[0] == 0
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == before
