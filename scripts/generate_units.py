@@ -195,7 +195,9 @@ def service(unit: Unit, *, template: bool) -> str:
     environment = [f"Environment=POD_NAME=%H-%p{'-%i' if template else ''}"]
     if template:
         environment += [f"Environment={variable}=1%i{digits}" for variable, digits in unit.ports.items()]
-        environment.insert(0, f"# Instance 12 of it listens on 112{next(iter(unit.ports.values()))} and so on.")
+        environment.insert(
+            0, f"# Instance 12 listens on {', '.join(f'112{digits}' for digits in unit.ports.values())}."
+        )
     return SERVICE.format(
         title=unit.title,
         which=" (instance %i)" if template else "",

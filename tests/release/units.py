@@ -1,4 +1,4 @@
-"""A unit file as systemd reads it: sections with repeated names, environment lines, specifiers."""
+"""A unit file as systemd reads it: names that repeat, environment lines, specifiers."""
 
 import shlex
 import socket
@@ -16,25 +16,21 @@ class Unit:
     """One unit file; `instance` is what stands behind the @ of a template's name."""
 
     def __init__(self, path: Path, instance: str = "") -> None:
-        self.path = path
         self.prefix = path.stem.rstrip("@")
         self.instance = instance
-        self._values: dict[tuple[str, str], list[str]] = defaultdict(list)
-        section = ""
+        self._values: dict[str, list[str]] = defaultdict(list)
         for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("["):
-                section = line.strip("[]")
-            elif line.strip() and not line.startswith(OPENERS):
+            if line.strip() and not line.startswith(("[", *OPENERS)):
                 name, _, value = line.partition("=")
-                self._values[section, name].append(value)
+                self._values[name].append(value)
 
-    def all(self, name: str, section: str = "Service") -> list[str]:
+    def all(self, name: str) -> list[str]:
         """Return every value of a repeated name, with the specifiers filled in."""
-        return [self._expand(value) for value in self._values[section, name]]
+        return [self._expand(value) for value in self._values[name]]
 
-    def one(self, name: str, section: str = "Service") -> str:
+    def one(self, name: str) -> str:
         """Return the value of a name that stands there once."""
-        (value,) = self.all(name, section)
+        (value,) = self.all(name)
         return value
 
     def own_environment(self) -> dict[str, str]:
