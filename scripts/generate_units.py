@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "systemd"
-HEADER = (
+HEADER = "# Made by scripts/generate_units.py. To change a setting: systemctl edit {name}\n"
     "# Made by scripts/generate_units.py. Change a copy of one setting by `systemctl edit {name}`, not this file.\n"
 )
 PYTHON = "/opt/mutt/venv/bin/python"
