@@ -10,8 +10,6 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "systemd"
 HEADER = "# Made by scripts/generate_units.py. To change a setting: systemctl edit {name}\n"
-    "# Made by scripts/generate_units.py. Change a copy of one setting by `systemctl edit {name}`, not this file.\n"
-)
 PYTHON = "/opt/mutt/venv/bin/python"
 
 # What a service may do is talk to the network, read its code and write to its log; these take away the rest.
