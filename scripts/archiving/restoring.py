@@ -18,6 +18,8 @@ from scripts.archiving.months import Month, partitions_of
 from scripts.archiving.parts import Part
 from scripts.archiving.tables import TABLES, Column, Table, checksums, columns_of
 
+WITHIN = "within_its_month"
+
 
 class Restorer:
     """Restores months with the connection and the archive of an archiver."""
@@ -57,6 +59,17 @@ class Restorer:
         self._execute("DROP TABLE IF EXISTS {}", building)
         self._execute("CREATE TABLE {} (LIKE {} INCLUDING ALL)", building, table.name)
         rows = sum(self._load(table, part, building) for part in self._parts(table, month))
+        # With this PostgreSQL need not look through the rows while it holds the locks of the attachment.
+        self._connection.execute(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({} >= {} AND {} < {})").format(
+                sql.Identifier("public", building),
+                sql.Identifier(WITHIN),
+                sql.Identifier(table.time),
+                sql.Literal(f"{month.start} 00:00+00"),
+                sql.Identifier(table.time),
+                sql.Literal(f"{month.end} 00:00+00"),
+            )
+        )
         self._archiver.briefly(lambda: self._attach(table, month, building, until), f"{partition} cannot be attached")
         self._archiver.listener.says(f"{partition}: restored, {rows} rows until {until:%Y-%m-%d %H:%M}Z")
 
@@ -121,6 +134,7 @@ class Restorer:
             sql.SQL("ALTER TABLE {} RENAME TO {}").format(sql.Identifier("public", building), sql.Identifier(partition))
         )
         self._connection.execute("SELECT mutt_attach_month(%s::regclass, %s)", (table.name, month.start))
+        self._execute(f"ALTER TABLE {{}} DROP CONSTRAINT {WITHIN}", partition)
         self._note(table, month, until)
 
     def _note(self, table: Table, month: Month, until: datetime | None) -> None:
