@@ -43,6 +43,9 @@ from tests.harness.servers import Databases
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 NOBODY_LISTENS = f"http://{HOST}:9/events"
 
+# Before anything imports gRPC: it would start threads of its own in each process that a test starts by a fork.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 # How long an example takes is the machine's affair: neither a deadline nor slow data is a fault.
 hypothesis.settings.register_profile(
     "mutt",

@@ -1,13 +1,9 @@
 """An OpenTelemetry collector for spans: a real gRPC server of the OTLP trace service, in threads of this process."""
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-
-# Read at the import: gRPC would hold its threads at each fork of the process, and tests start processes all the time.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
