@@ -17,7 +17,7 @@ import hvac
 import requests
 from hvac import exceptions as vault_errors
 
-from mutt.errors import MisconfiguredError, TransientError
+from mutt.errors import MisconfiguredError, MuttError, TransientError
 from mutt.server_settings import VaultSettings
 from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
@@ -87,6 +87,7 @@ class VaultClient:
             token = self._client.auth.token.lookup_self()["data"]
         except vault_errors.Forbidden:
             log.info("the Vault token is no longer valid, logging in again")
+            self._client.token = ""  # not to be asked about again, nor told, while logins fail
             return self._login()
         left = math.inf if token.get("expire_time") is None else float(token["ttl"])
         if left >= self._settings.token_renew_threshold:
@@ -141,6 +142,7 @@ class VaultClient:
         if place.versioned:
             found = (found or {}).get("data")
         if not isinstance(found, Mapping):
+            self._place = None  # the mount may have become one of versions, or none
             raise TransientError(
                 f"there is nothing at VAULT_SECRETS_PATH={self._settings.secrets_path!r} in Vault, "
                 "or its newest version is deleted: write the secrets there"
@@ -182,11 +184,15 @@ class VaultSecrets(SecretSource):
             raise self._away(f"did not answer within {CALLS_SECONDS:g} s") from error
         except (requests.RequestException, OSError) as error:
             raise self._unreachable(error) from error
-        except (vault_errors.VaultError, KeyError, TypeError, ValueError) as error:
+        except MuttError:
+            raise
+        except Exception as error:  # whatever an answer makes hvac stumble over
             raise self._away(_words(error, self._settings)) from error
 
     def _due(self) -> float:
-        return max(0.0, min(self._settings.refresh_interval, self._client.token_due - time.monotonic()))
+        interval = self._settings.refresh_interval
+        # A token that could not be looked after stays due: not to be tried without a pause.
+        return interval if self.problem else max(0.0, min(interval, self._client.token_due - time.monotonic()))
 
     def _apart(self) -> float:
         return APART_SECONDS
@@ -267,12 +273,17 @@ def _words(error: Exception, settings: VaultSettings) -> str:
                 f"lets the AppRole not read VAULT_SECRETS_PATH={settings.secrets_path!r} ({_answer(error)}): give its "
                 "policy `read` there (with KV version 2 that is MOUNT/data/NAME)"
             )
-        case _:
+        case vault_errors.VaultError():
             return f"answers what MUTT cannot use: {type(error).__name__}: {_answer(error)}"
+        case _:
+            return (
+                f"does not answer as a Vault does ({type(error).__name__}: {error}): is VAULT_ADDR right, "
+                "or does a proxy answer in its place?"
+            )
 
 
 def _answer(error: Exception) -> str:
-    return "; ".join(getattr(error, "errors", None) or ()) or str(error)
+    return " ".join(("; ".join(getattr(error, "errors", None) or ()) or str(error)).split())
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,14 +1,17 @@
 """The secrets of Vault, on a real one: login, renewal, faults, and what an operator is told of them."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hvac import exceptions as vault_errors
 
 from mutt.errors import MisconfiguredError, MuttError, SettingsError, TransientError
 from mutt.server_settings import VaultSettings
@@ -79,6 +82,27 @@ async def test_version_1_of_kv_and_a_mount_with_a_slash_are_found(vault: Filled)
     vault.server.client.sys.create_or_update_policy("mutt", 'path "teams/telemetry/mutt" { capabilities = ["read"] }')
     secrets = await open_secrets(replace(vault.settings, secrets_path="teams/telemetry/mutt"), {})
     assert {name: secrets.get(name) for name in HELD} == HELD
+
+
+async def test_a_mount_that_becomes_one_of_versions_is_read_as_such(vault: Filled) -> None:
+    client = vault.server.client
+    client.sys.enable_secrets_engine("kv", path="grows", options={"version": "1"})
+    client.secrets.kv.v1.create_or_update_secret("mutt", HELD, mount_point="grows")
+    client.sys.create_or_update_policy("mutt", 'path "grows/*" { capabilities = ["read"] }')
+
+    def written() -> bool:
+        with suppress(vault_errors.InvalidRequest):  # Vault takes a moment for the change
+            values = HELD | {"INGEST_API_KEY": "of version 2"}
+            client.secrets.kv.v2.create_or_update_secret("mutt", values, mount_point="grows")
+            return True
+        return False
+
+    async with kept_fresh(replace(vault.settings, secrets_path="grows/mutt", refresh_interval=0.2)) as secrets:
+        assert secrets.get("INGEST_API_KEY") == HELD["INGEST_API_KEY"]
+        client.sys.tune_mount_configuration("grows", options={"version": "2"})
+        await eventually(written, "a secret with versions")
+        await eventually(lambda: secrets.get("INGEST_API_KEY") == "of version 2", "the secret that was written then")
+        assert secrets.problem is None
 
 
 async def test_a_token_is_renewed_below_the_threshold_however_long_the_check_interval_is(
@@ -171,6 +195,61 @@ async def test_a_vault_that_hangs_holds_up_nothing(
     assert "does not answer in time" in str(secrets.problem)
     assert secrets.get("INGEST_API_KEY") == HELD["INGEST_API_KEY"]
     between.mend()
+    await secrets.refresh()
+    assert secrets.problem is None
+
+
+async def test_while_vault_refuses_it_is_asked_again_in_good_time_and_not_without_a_pause(
+    vault: Filled, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secrets = VaultSecrets(vault.settings)
+    await secrets.read()
+    vault.server.client.sys.disable_auth_method("approle")  # its tokens end with it
+    secrets._client.token_due = 0
+    await secrets.refresh()
+    await secrets.refresh()
+    assert "refuses the AppRole" in str(secrets.problem)
+    assert secrets._due() == vault.settings.refresh_interval
+    assert "".join(capfd.readouterr()).count("no longer valid") == 1
+    vault.server.client.sys.enable_auth_method("approle")
+
+
+@pytest.fixture
+def web_page() -> Iterator[str]:
+    """Answer all with a web page and 200, as a proxy does whose Vault is being looked after."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = b"<html>back soon</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        do_POST = do_PUT = do_GET  # noqa: N815  (the names are the library's)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("token_due", [0.0, float("inf")])
+async def test_a_page_in_place_of_vault_is_told_and_the_secrets_are_read_again_later(
+    vault: Filled, web_page: str, token_due: float
+) -> None:
+    secrets = VaultSecrets(vault.settings)
+    await secrets.read()
+    secrets._client.token_due = token_due
+    secrets._client._client.url = web_page
+    await secrets.refresh()
+    assert "does not answer as a Vault does" in str(secrets.problem)
+    secrets._client._client.url = vault.server.address
     await secrets.refresh()
     assert secrets.problem is None
 
