@@ -18,15 +18,18 @@ from services.runtime.secrets import SecretSource
 
 OLDEST = 140_000
 CLOCK_WARNING = 5.0  # seconds
-# What each service does with each table; the comment at the head of the schema grants just this.
+PARTITIONING = {"FUNCTION create_monthly_partition(date)": "EXECUTE"}
+# What each service does with what; the comment at the head of the schema grants it.
 RIGHTS = {
     "alerter": {
-        "event_audit_log": "INSERT",
+        "event_audit_log": "SELECT, INSERT",
         "alert_rules": "SELECT",
         "development_hosts": "SELECT",
         "device_teams": "SELECT",
+        **PARTITIONING,
+        "DATABASE": "TEMPORARY",
     },
-    "moog-forwarder": {"delivery_log": "INSERT"},
+    "moog-forwarder": {"delivery_log": "INSERT", **PARTITIONING},
     "webui": {
         "event_audit_log": "SELECT",
         "delivery_log": "SELECT",
@@ -36,6 +39,7 @@ RIGHTS = {
         "config_audit_log": "SELECT, INSERT",
     },
 }
+WHOLE = "see that the role may do this (the head of database/mutt_schema_v2.1.sql), and that no table is missing"
 
 
 async def examine(services: Mapping[str, DatabaseSettings], secrets: SecretSource) -> list[Finding]:
@@ -49,10 +53,14 @@ async def examine(services: Mapping[str, DatabaseSettings], secrets: SecretSourc
         except psycopg.Error as error:
             return [_unreachable(at, error)]
         async with connection:
-            found = [_password(connection, secrets, at), *await _server(connection, services)]
-            found.append(await _schema(connection))
-            if found[-1].state is not State.PROBLEM:
-                found += [await _partitions(connection), *await _rights(connection, services)]
+            found = [_password(connection, secrets, at)]
+            try:
+                found += await _server(connection, services)
+                found.append(await _schema(connection))
+                if found[-1].state is not State.PROBLEM:
+                    found += [await _partitions(connection), *await _rights(connection, services)]
+            except psycopg.Error as error:
+                found.append(problem("postgresql refuses", " ".join(str(error).split()), WHOLE))
             return found
 
 
@@ -134,12 +142,14 @@ async def _rights(connection: AsyncConnection[Any], services: Mapping[str, Datab
     found = []
     for service in services:
         lacking = []
-        for table, rights in RIGHTS.get(service, {}).items():
+        for thing, rights in RIGHTS.get(service, {}).items():
+            named = f"{thing} {connection.info.dbname}" if thing == "DATABASE" else thing
+            kind, _, name = named.rpartition(" ")
             for right in rights.split(", "):
-                cursor = await connection.execute("SELECT has_table_privilege(%s::regclass, %s)", (table, right))
-                row = await cursor.fetchone()
+                query = f"SELECT has_{kind.lower() or 'table'}_privilege(%s, %s)"
+                row = await (await connection.execute(query.encode(), (name, right))).fetchone()
                 if not row or not row[0]:
-                    lacking.append(f"{right} on {table}")
+                    lacking.append(f"{right} on {named}")
         if lacking:
             remedy = (
                 f"GRANT {lacking[0].replace(' on ', ' ON ')} TO {connection.info.user}; the schema's head lists all"

@@ -75,8 +75,6 @@ async def _secrets(
         where = f"Vault at {common.vault.addr}" if common.vault.addr else "environment"
         return None, [problem("secrets", f"{where}: {error}", "see docs/operations/secrets.md")]
     lacking = {name for each in settings for name in NEEDED[each] if source.get(name) is None}
-    if "WEBUI_API_KEY" in lacking and source.get("WEBUI_API_KEYS"):
-        lacking.remove("WEBUI_API_KEY")
     place = f"from Vault at {common.vault.addr}" if common.vault.addr else "from the environment"
     found = [
         problem("secrets", f"{place}: {', '.join(sorted(lacking))} is not there", "see docs/operations/secrets.md")

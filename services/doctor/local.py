@@ -7,6 +7,7 @@ import ssl
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def libraries() -> Iterator[Finding]:
 
 def files(environ: Mapping[str, str], environment_file: Path | None) -> Iterator[Finding]:
     """Look at who may read what holds secrets, and at how many files a process may open."""
-    secret = [(f"file of {name}", Path(environ[f"{name}_FILE"])) for name in SECRETS if environ.get(f"{name}_FILE")]
+    secret = []
+    if not environ.get("VAULT_ADDR"):  # with Vault nothing reads them
+        secret = [(f"file of {name}", Path(environ[f"{name}_FILE"])) for name in SECRETS if environ.get(f"{name}_FILE")]
     if environment_file is not None:
         secret.append(("environment file", environment_file))
     try:
@@ -134,6 +137,10 @@ async def _service(name: str, settings: CommonSettings) -> Finding:
             body = await reply.json(content_type=None)
             service, status = str(body["service"]), str(body["status"])
     except aiohttp.ClientConnectorError:
+        for each, at in numbers.items():
+            if each != variable and await _answers(host, at):
+                seen = f"does not run here, and another program holds {each}={at}"
+                return problem(f"service {name}", seen, f"see who (ss -ltnp 'sport = :{at}'), or change {each}")
         return ok(f"service {name}", f"does not run here ({variable}={port} is free)")
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError, OSError) as error:
         seen = f"{variable}={port} answers no health of MUTT ({type(error).__name__})"
@@ -147,3 +154,12 @@ async def _service(name: str, settings: CommonSettings) -> Finding:
         wrong = ", ".join(f"{key}: {value}" for key, value in told.items())
         return problem(f"service {name}", f"unhealthy ({wrong})", f"see its log: journalctl -u mutt-{name} -n 50")
     return ok(f"service {name}", f"healthy on port {port}")
+
+
+async def _answers(host: str, port: int) -> bool:
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+        return True
+    return False

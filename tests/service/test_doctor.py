@@ -111,9 +111,10 @@ def test_a_wrong_argument_is_a_2(arguments: list[str]) -> None:
 
 
 async def test_impossible_settings_and_missing_secrets_are_named(environ: dict[str, str]) -> None:
-    found = await look(environ | {"ALERTER_JANITOR_TIMEOUT": "4", "MOOG_API_KEY": ""})
+    named = {"WEBUI_API_KEYS": "{}", "WEBUI_API_KEY": ""}  # with these alone the web UI does not start
+    found = await look(environ | {"ALERTER_JANITOR_TIMEOUT": "4", "MOOG_API_KEY": ""} | named)
     is_bad(found["settings of alerter"], "has to be at least 3 x", "docs/configuration.md")
-    is_bad(found["secrets"], "MOOG_API_KEY is not there", "docs/operations/secrets.md")
+    is_bad(found["secrets"], "MOOG_API_KEY, WEBUI_API_KEY is not there", "docs/operations/secrets.md")
 
 
 async def test_passwords_that_are_refused_and_those_of_a_rotation_are_told(environ: dict[str, str]) -> None:
@@ -181,8 +182,32 @@ async def test_a_missing_partition_and_missing_rights_are_told(
         environ | {"DB_USER": f"doctor_{name}", "DB_PASS_CURRENT": "doctor-password"}, "alerter", "moog-forwarder"
     )
     is_bad(found["partitions"], month, "scripts/create_monthly_partitions.py")
-    is_bad(found["rights of alerter"], "lacks INSERT on event_audit_log", f"TO doctor_{name}")
+    is_bad(found["rights of alerter"], "lacks SELECT on event_audit_log, INSERT on event_audit_log", f"TO doctor_{name}")
     is_bad(found["rights of moog-forwarder"], "lacks INSERT on delivery_log", "GRANT INSERT ON delivery_log")
+
+
+async def test_a_role_that_may_do_nothing_a_table_that_is_gone_and_rights_beside_tables_are_told(
+    environ: dict[str, str], database_url: str, databases: Databases
+) -> None:
+    name = urlsplit(database_url).path.lstrip("/")
+    role = environ | {"DB_USER": f"bare_{name}", "DB_PASS_CURRENT": "bare-password"}
+    with psycopg.connect(databases.server.url(name), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE bare_{name} LOGIN PASSWORD 'bare-password'")
+        found = await look(role, "alerter")
+        is_bad(found["postgresql refuses"], "permission denied for table schema_version", "mutt_schema_v2.1.sql")
+        connection.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+        tables = "alert_rules, development_hosts, device_teams, schema_version"
+        connection.execute(f"GRANT SELECT ON {tables} TO bare_{name}; GRANT INSERT ON event_audit_log TO bare_{name}")
+        found = await look(role, "alerter")
+        lacks = (
+            "lacks SELECT on event_audit_log, EXECUTE on FUNCTION create_monthly_partition(date), "
+            f"TEMPORARY on DATABASE {name}"
+        )
+        is_bad(found["rights of alerter"], lacks, f"GRANT SELECT ON event_audit_log TO bare_{name}")
+        connection.execute("DROP TABLE device_teams")
+        found = await look(role, "alerter")
+    is_bad(found["postgresql refuses"], '"device_teams" does not exist', "no table is missing")
+    assert found["schema"].state is State.OK
 
 
 async def test_a_vault_that_is_away_is_told_and_nothing_is_asked_without_passwords(
@@ -193,10 +218,11 @@ async def test_a_vault_that_is_away_is_told_and_nothing_is_asked_without_passwor
     secret_id.chmod(0o604)
     address = f"http://{HOST}:{free_port()}"
     vault = {"VAULT_ADDR": address, "VAULT_ROLE_ID": "role", "VAULT_SECRET_ID_FILE": str(secret_id)}
+    vault["INGEST_API_KEY_FILE"] = "/nowhere/key"  # of no meaning beside Vault
     found = await look(environ | vault, "ingestor")
     is_bad(found["secrets"], f"Vault at {address}", "docs/operations/secrets.md")
     is_bad(found["file of the secret id"], "is open to everybody (mode 0604)", f"chmod o-rwx {secret_id}")
-    assert "redis" not in found
+    assert not {"redis", "file of INGEST_API_KEY"} & set(found)
 
 
 async def test_a_port_of_another_program_is_told_from_a_service_that_runs(
@@ -204,11 +230,15 @@ async def test_a_port_of_another_program_is_told_from_a_service_that_runs(
 ) -> None:
     ingestor = start_service("ingestor")
     ports = {"SERVER_PORT_INGESTOR": str(ingestor.ports["http"]), "SERVER_PORT_WEBUI": str(ingestor.ports["http"])}
-    other = {"HEALTH_PORT_ALERTER": str(urlsplit(webhook).port)}
+    held = str(urlsplit(webhook).port)
+    other = {"HEALTH_PORT_ALERTER": held, "METRICS_PORT_MOOG": held}
     found = await look(environ | ports | other)
     assert found["service ingestor"].seen == f"healthy on port {ingestor.ports['http']}"
     is_bad(found["service webui"], "is held by mutt-ingestor", "change SERVER_PORT_WEBUI")
     is_bad(found["service alerter"], "answers no health of MUTT", "HEALTH_PORT_ALERTER")
+    is_bad(
+        found["service moog-forwarder"], f"another program holds METRICS_PORT_MOOG={held}", "change METRICS_PORT_MOOG"
+    )
     assert "is free" in found["service remediation"].seen
 
 
