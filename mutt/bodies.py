@@ -4,6 +4,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -26,6 +27,8 @@ ZSTD_CODING = "zstd"
 _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 # Concatenated gzip files or zstd frames are one body; each costs a copy of all that follow it.
 MEMBERS_MOST = 100
+# An array with more commas than this is cut piece by piece: as a list, 16 MiB of [1,1,…] would be 600 MiB.
+COMMAS_MOST = 1_000_000
 # One JSON object alone does not say whether it is a batch of one: for these types it is.
 BATCH_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq")
 
@@ -108,11 +111,13 @@ def is_batch_type(content_type: str) -> bool:
 
 
 def _of_array(body: bytes, most: int) -> list[bytes]:
-    try:
-        items = _array.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    items: list[msgspec.Raw] | None = None
+    if body.count(b",") <= COMMAS_MOST:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            items = _array.decode(body)
+    if items is None:
         if not body.endswith(b"]"):
-            raise RecordError("json", "the body begins an array that does not end: was it cut off?") from None
+            raise RecordError("json", "the body begins an array that does not end: was it cut off?")
         # Something in it is no JSON: cut it by its brackets, so that it costs one record and not the batch.
         return _not_too_many(_bounded(_pieces(body[1:-1]), most), most)
     return [bytes(item) for item in _not_too_many(items if len(items) <= most else None, most)]

@@ -4,12 +4,12 @@ import math
 import re
 from base64 import b64encode
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from mutt.fields import EPOCH, iso
-from mutt.foreign import PLAIN, first_text, put_oid, put_severity, put_source, put_text
+from mutt.foreign import PLAIN, BodyError, first_text, put_oid, put_severity, put_source, put_text
 from mutt.ids import is_uuid
 from mutt.intake import Limits, Receipt
 from mutt.records import RecordError
@@ -31,6 +31,8 @@ RECORD_ID = "log.record.uid"
 HOSTS_OF_RECORD = ("hostname", "host.name")
 HOSTS_OF_RESOURCE = ("host.name", "k8s.node.name", "host.id")
 NANOSECONDS_MOST = 2**64 - 1
+# Values are few where a body of the largest size has one in so many of its bytes: a number in JSON takes more.
+VALUE_BYTES = 12
 _TRACE, _SPAN = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
 
 
@@ -49,7 +51,7 @@ class LogRecord(msgspec.Struct):
     event_name: str = ""
 
 
-class Context(msgspec.Struct):
+class Context(NamedTuple):
     """What records share: attributes of their resource, and their scope as the event will show it.
 
     `replaced` says that some text in it was other than UTF-8.
@@ -58,6 +60,19 @@ class Context(msgspec.Struct):
     resource: dict[str, Any]
     scope: dict[str, Any]
     replaced: bool = False
+
+
+class Allowance:
+    """The values that may still be read of one request: an empty one is two bytes, and costs as much as any other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._left = self._most = limits.body_bytes // VALUE_BYTES
+
+    def spend(self, values: int) -> None:
+        """Take values out; raises BodyError when nothing is left."""
+        self._left -= values
+        if self._left < 0:
+            raise BodyError(f"over {self._most} attributes and values: send fewer in one request")
 
 
 class SentContext(msgspec.Struct):

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from mutt.intake import Limits
-from mutt.otlp import Context, LogRecord, SentContext, SentLog, check_count, plain_float, shown_scope
-from mutt.records import RecordError, decode_record, made_record
+from mutt.otlp import Allowance, LogRecord, SentContext, SentLog, check_count, plain_float, shown_scope
+from mutt.records import Record, RecordError, decode_record, made_record
 
 JSON_LEVELS = 4  # of JSON for one of a value: {"kvlistValue": {"values": [{"key": …, "value": …}]}}
 DIGITS_MOST = 20  # of an integer, which is a string in this encoding
@@ -32,8 +32,10 @@ class _Request(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(_Request)
 
 
-def split(body: bytes, limits: Limits) -> list[SentLog]:
-    """Cut a request into log records; raises RecordError where it is none, or has too many."""
+def split(body: bytes, limits: Limits, allowance: Allowance) -> list[SentLog]:
+    """Cut a request into log records; raises RecordError where it is none, BodyError where it has too many values."""
+    # Each value, record and group is an object: counted before millions of them are made.
+    allowance.spend(body.count(b"{"))
     try:
         request = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -49,20 +51,20 @@ def split(body: bytes, limits: Limits) -> list[SentLog]:
     return logs
 
 
-def context(sent: SentContext, depth: int) -> Context:
-    """Read what records share; raises RecordError."""
-    resource, scope = (
-        made_record({}) if raw == NULL else decode_record(raw, JSON_LEVELS * depth)
-        for raw in (sent.resource, sent.scope)
-    )
-    shown = shown_scope(
-        scope.fields.get("name"), scope.fields.get("version"), attributes(scope.fields.get("attributes"), depth)
-    )
-    replaced = resource.sanitized or scope.sanitized
-    return Context(attributes(resource.fields.get("attributes"), depth), shown, replaced)
+def resource(raw: bytes, depth: int, _allowance: Allowance) -> tuple[dict[str, Any], bool]:
+    """Read a resource's attributes, and say whether something in them had to be replaced; raises RecordError."""
+    found = _shared(raw, depth)
+    return attributes(found.fields.get("attributes"), depth), found.sanitized
 
 
-def read(raw: bytes, depth: int) -> tuple[LogRecord, bool]:
+def scope(raw: bytes, depth: int, _allowance: Allowance) -> tuple[dict[str, Any], bool]:
+    """Read a scope as an event shows it, and say the same; raises RecordError."""
+    found = _shared(raw, depth)
+    name, version, more = (found.fields.get(member) for member in ("name", "version", "attributes"))
+    return shown_scope(name, version, attributes(more, depth)), found.sanitized
+
+
+def read(raw: bytes, depth: int, _allowance: Allowance) -> tuple[LogRecord, bool]:
     """Read one log record, and say whether something in it had to be replaced; raises RecordError."""
     record = decode_record(raw, JSON_LEVELS * depth)
     sent = record.fields
@@ -113,6 +115,10 @@ def value(sent: Any, levels: int) -> Any:
     if kind in {"stringValue", "bytesValue", "boolValue", "doubleValue"} and not isinstance(content, dict | list):
         return plain_float(content) if isinstance(content, float) else content
     raise RecordError("json", f"{kind} is no value of OTLP's")
+
+
+def _shared(raw: bytes, depth: int) -> Record:
+    return made_record({}) if raw == NULL else decode_record(raw, JSON_LEVELS * depth)
 
 
 def _values(content: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 
 from mutt.intake import Limits
 from mutt.otlp import (
-    Context,
+    Allowance,
     LogRecord,
     SentContext,
     SentLog,
@@ -107,8 +107,9 @@ class _Cutter:
 class _Reader:
     """Turns messages into plain values; `replaced` tells whether some text was other than UTF-8."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, allowance: Allowance) -> None:
         self._depth = depth
+        self._allowance = allowance
         self.replaced = False
 
     def text(self, sent: bytes) -> str:
@@ -120,7 +121,8 @@ class _Reader:
             return sent.decode("utf-8", "replace")
 
     def attributes(self, sent: Any, level: int = 0) -> dict[str, Any]:
-        """Return a list of keys and values as an object; raises RecordError."""
+        """Return a list of keys and values as an object; raises RecordError, and BodyError when there are too many."""
+        self._allowance.spend(len(sent))
         return {self.text(item.key): self.value(item.value, level) for item in sent}
 
     def value(self, sent: Any, level: int = 0) -> Any:
@@ -141,11 +143,12 @@ class _Reader:
                     raise too_deep(self._depth)
                 if kind == "kvlist_value":
                     return self.attributes(value.values, level + 1)
+                self._allowance.spend(len(value.values))
                 return [self.value(item, level + 1) for item in value.values]
         return value
 
 
-def split(body: bytes, limits: Limits) -> list[SentLog]:
+def split(body: bytes, limits: Limits, _allowance: Allowance) -> list[SentLog]:
     """Cut a request into log records; raises RecordError where it is none, or has too many."""
     logs: list[SentLog] = []
     cutter = _Cutter(body, FIELDS_FOR_EACH * limits.records)
@@ -165,19 +168,24 @@ def split(body: bytes, limits: Limits) -> list[SentLog]:
     return logs
 
 
-def context(sent: SentContext, depth: int) -> Context:
-    """Read what records share; raises RecordError."""
-    reader = _Reader(depth)
-    scope = _decode(_scope, sent.scope)
-    attributes = reader.attributes(scope.attributes)
-    shown = shown_scope(reader.text(scope.name), reader.text(scope.version), attributes)
-    return Context(reader.attributes(_decode(_resource, sent.resource).attributes), shown, reader.replaced)
+def resource(raw: bytes, depth: int, allowance: Allowance) -> tuple[dict[str, Any], bool]:
+    """Read a resource's attributes, and say whether some text was other than UTF-8; raises RecordError."""
+    reader = _Reader(depth, allowance)
+    return reader.attributes(_decode(_resource, raw).attributes), reader.replaced
 
 
-def read(raw: bytes, depth: int) -> tuple[LogRecord, bool]:
+def scope(raw: bytes, depth: int, allowance: Allowance) -> tuple[dict[str, Any], bool]:
+    """Read a scope as an event shows it, and say the same; raises RecordError."""
+    reader = _Reader(depth, allowance)
+    sent = _decode(_scope, raw)
+    attributes = reader.attributes(sent.attributes)
+    return shown_scope(reader.text(sent.name), reader.text(sent.version), attributes), reader.replaced
+
+
+def read(raw: bytes, depth: int, allowance: Allowance) -> tuple[LogRecord, bool]:
     """Read one log record, and say whether some text was other than UTF-8; raises RecordError."""
     sent = _decode(_log_record, raw)
-    reader = _Reader(depth)
+    reader = _Reader(depth, allowance)
     log = LogRecord(
         time=sent.time_unix_nano,
         observed_time=sent.observed_time_unix_nano,

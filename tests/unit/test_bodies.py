@@ -59,6 +59,26 @@ def test_a_broken_record_of_an_array_costs_itself_alone(broken: bytes) -> None:
     assert not single
 
 
+def test_an_array_of_a_million_values_is_cut_without_filling_the_memory() -> None:
+    wide = b'{"a":[' + b"1," * 40_000 + b"1]}"
+    body = b"[" + b",".join([wide] * 30) + b"]"
+
+    assert split(body) == ([wide] * 30, False)
+    with pytest.raises(RecordError, match="does not end"):
+        split(body[:-1])
+    for many in (b"{}", b"1"):
+        body = b"[" + (many + b",") * 3_000_000 + many + b"]"
+        tracemalloc.start()
+        try:
+            with pytest.raises(RecordError) as caught:
+                split(body) if many == b"{}" else split_body(body, "", 0, 32)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert caught.value.reason == "too_large"
+        assert most < 4 * len(body)
+
+
 def test_an_array_that_is_cut_off_is_refused_whole() -> None:
     with pytest.raises(RecordError, match="cut off"):
         split(b"[" + A + b"," + b'{"b":')

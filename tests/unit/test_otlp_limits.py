@@ -20,6 +20,7 @@ from tests.unit.otlp_requests import (
     both,
     field,
     log,
+    pairs,
     refusal,
     request,
     taken,
@@ -176,3 +177,40 @@ def test_no_bytes_make_the_readers_fail_otherwise(noise: bytes) -> None:
                 continue
             for item in found.accepted:
                 decode_entry(item.entry)
+
+
+def test_a_resource_is_decoded_once_however_many_scopes_have_it() -> None:
+    resource = {"attributes": pairs({f"key {number}": None for number in range(50)})}
+    scopes = [{"scope": {"name": f"scope {number}"}, "logRecords": [log()]} for number in range(50)]
+    # What may be read is a value in 12 bytes: enough for the resource twenty times.
+    narrow = Intake(("message",), Limits(body_bytes=12 * 1000, records=50, event_bytes=4000), os.urandom)
+    body = as_protobuf({"resourceLogs": [{"resource": resource, "scopeLogs": scopes}]})
+    assert len(read_request(narrow, body, "", "", RECEIPT, is_json=False).accepted) == 50
+
+
+def test_a_resource_that_refused_records_would_repeat_too_often_is_refused() -> None:
+    small = Intake(("message",), Limits(body_bytes=4000, records=50, event_bytes=4000), os.urandom)
+    sent = request(*[log()] * 20, resource={"host.name": "h" * 300, "big": "x" * 3400})
+    for body, is_json in ((as_protobuf(sent), False), (json.dumps(sent).encode(), True)):
+        with pytest.raises(RecordError, match="too large for so many") as caught:
+            read_request(small, body, "", "", RECEIPT, is_json=is_json)
+        assert (caught.value.reason, caught.value.records) == ("too_large", 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_json"),
+    [
+        (around(*[field(6, b"") * 1000] * 20), False),
+        (around(*[field(5, field(5, field(1, b"") * 1000))] * 20), False),
+        (around(*[field(5, field(6, field(1, b"") * 1000))] * 20), False),
+        (field(1, field(1, field(1, b"") * 1900) + field(2, field(2, b""))) * 15, False),
+        (b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[' + b"{}," * 20_000 + b"{}]}]}]}", True),
+        (b'{"resourceLogs":[' + b"{}," * 20_000 + b"{}]}", True),
+    ],
+)
+def test_a_request_of_many_values_that_say_nothing_is_refused(body: bytes, is_json: bool) -> None:
+    found = refusal(body, is_json=is_json)
+    assert (found.reason, str(found)) == (
+        "too_large",
+        "over 16666 attributes and values: send fewer in one request",
+    )
