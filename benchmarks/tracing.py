@@ -17,7 +17,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from mutt.intake import Intake, Limits, Receipt
+from mutt.intake import Intake, Limits, Receipt, Taken
 from mutt.settings import TracingSettings
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head
@@ -57,10 +57,14 @@ def share(ratio: float) -> Tracing:
 def unasked() -> Callable[[], None]:
     """Return the way of an event before there was tracing."""
     made = exchange(None)
-    door, head = made._door, made._head
+
+    def intake(body: bytes) -> Taken:
+        door, head = made._door, made._head
+        receipt = door.receipt(head)
+        return made._understand(body, receipt)
 
     def once() -> None:
-        made._understand(BODY, door.receipt(head))
+        intake(BODY)
 
     return once
 
