@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from lupa.luajit21 import LuaRuntime
 
 from tests.integrations.recorded.wire import HERE
 from tests.integrations.stage import INTEGRATIONS
@@ -146,6 +147,33 @@ def test_fluent_bits_parsers_read_what_devices_send(parser: int, line: str, fiel
     found = re.fullmatch(regex.replace("(?<", "(?P<"), line)
     assert found
     assert tuple(found[name] for name in ("pri", "time", "hostname", "message")) == fields
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"pri": 187, "message": "down"}, {"syslog_severity": 3, "message": "down"}),
+        ({"pri": 0}, {"syslog_severity": 0}),
+        ({"pri": 191, "hostname": "sw1"}, {"syslog_severity": 7, "hostname": "sw1"}),
+    ],
+)
+def test_fluent_bits_filter_makes_a_severity_of_the_priority(record: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert filtered(record) == (2, expected)  # (2: the record is another, its time is not)
+
+
+def test_fluent_bits_filter_leaves_a_record_without_a_priority_alone() -> None:
+    assert filtered({"message": "text"}) == (0, {"message": "text"})
+
+
+def filtered(record: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Return what the filter's code answers in the Lua of Fluent Bit, and the record that it gives back."""
+    [shipped] = yaml.safe_load(text("fluent-bit/fluent-bit.yaml"))["pipeline"]["filters"]
+    assert shipped["type_int_key"] == "syslog_severity"  # else Lua's number arrives as 3.0
+    lua = LuaRuntime(unpack_returned_tuples=True)
+    lua.execute(shipped["code"])
+    code, moment, made = lua.globals()[shipped["call"]]("devices", 1.5, lua.table_from(record))
+    assert moment == 1.5
+    return code, dict(made)
 
 
 def test_vector() -> None:
