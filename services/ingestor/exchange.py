@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,6 +60,7 @@ class Exchange:
     disconnected = False
     single = True
     inline_bytes = INLINE_BYTES
+    readers: Executor | None = None  # of larger bodies: the event loop's own
     media = replies.JSON
     entries: Sequence[bytes] = ()
     quarantine: Sequence[bytes] = ()
@@ -217,7 +219,7 @@ class Exchange:
     def _read(self, body: bytes) -> None:
         head = self._head
         if len(body) > self.inline_bytes or head.coding:
-            reading = asyncio.get_running_loop().run_in_executor(None, self._intake, body)
+            reading = asyncio.get_running_loop().run_in_executor(self.readers, self._intake, body)
             reading.add_done_callback(self._was_read)
             return
         try:

@@ -1,5 +1,7 @@
 """What the doors for other protocols share: their requests are the ingest route's, their bodies and replies are not."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from mutt.intake import Taken
 from services.ingestor.commit import Refusal
 from services.ingestor.exchange import Exchange
@@ -13,6 +15,8 @@ class ForeignExchange(Exchange):
     """A request in another protocol; how it is read and answered is its own."""
 
     inline_bytes = 8 * 1024  # another protocol's records cost several times what the ingest route's do
+    # Apart from the ingest route's, and few: whoever sends the costliest bodies must not keep the others waiting.
+    readers = ThreadPoolExecutor(2, "foreign")
 
     def known_by(self, data: bytes) -> KnownHead | None:
         """Know no head by sight: what is known that way is the ingest route's."""
@@ -28,6 +32,18 @@ class ForeignExchange(Exchange):
         if taken.rejected:
             self._door.outcomes.failed("validation", len(taken.rejected), self._door.clock.now())
         self._reply(200, self._accepted(taken))
+
+    def _push(self, taken: Taken) -> None:
+        """Account for the entries until Redis has them: they may be many times the body."""
+        door = self._door
+        size = sum(len(event.entry) for event in taken.accepted) + sum(len(item.quarantine) for item in taken.rejected)
+        others = door.in_flight - self.size
+        door.in_flight, self.size = others + size, size
+        if others and door.in_flight > door.max_in_flight:
+            self._taken = taken
+            self.refused(door.too_many())
+        else:
+            super()._push(taken)
 
     def _accepted(self, taken: Taken) -> bytes:
         raise NotImplementedError

@@ -94,6 +94,7 @@ def open_doors(folder: Path) -> Iterator[Doors]:
         "INGEST_MAX_BODY_BYTES": "200000",
         "INGEST_MAX_EVENT_BYTES": "4000",
         "INGEST_MAX_RECORDS": "150",
+        "INGEST_MAX_IN_FLIGHT_BYTES": "600000",
         "INGEST_BODY_TIMEOUT": BODY_TIMEOUT,
         "REDIS_TIMEOUT": "2",
     }

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -189,6 +190,28 @@ def test_hostile_bodies_harm_nobody(doors: Doors) -> None:
     assert doors.counted("internal") == before
     for item in doors.events():
         assert "\x00" not in item.message
+
+
+@BOTH
+def test_small_requests_that_make_large_entries_do_not_fill_the_memory_while_redis_hangs(
+    doors: Doors, media: str
+) -> None:
+    """Each makes some 400 kB for the quarantine, as no host has such a name; INGEST_MAX_IN_FLIGHT_BYTES is 600 kB."""
+    sent = body(media, *["n"] * 150, host="h" * 1200)
+    assert len(sent) < 50_000
+    doors.server.pause()
+    try:
+        with ThreadPoolExecutor() as pool:
+            replies = list(pool.map(lambda _: doors.post(PATH, sent, headers(media)), range(3)))
+    finally:
+        doors.server.resume()
+        doors.ingestor.wait_healthy()
+        doors.clear()
+
+    said = [refused(reply, media, 503, Code.UNAVAILABLE) for reply in replies]
+    assert any("requests are under way" in words for words in said), said
+    assert doors.post(PATH, body(media, "after"), headers(media)).status_code == 200
+    assert [item.message for item in doors.events()] == ["after"]
 
 
 @pytest.mark.parametrize("compression", [Compression.Gzip, Compression.NoCompression])
