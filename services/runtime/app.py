@@ -129,6 +129,8 @@ async def _run(service: str, settings: S, instruments_class: type[I], main: Main
     instruments.secrets_read.set_function(lambda: secrets.read_at)
     if secrets.kind == "vault":
         health.mention(secrets.kind, lambda: secrets.problem)
+    else:
+        health.remark("secrets", lambda: secrets.problem)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hang_up, reload, secrets)
     redis = redis_connector.connect(settings.redis, secrets)
     process = Process(service, settings, instruments, health, secrets, redis, stopping, reload, tls)

@@ -30,6 +30,7 @@ class Health:
         self._instruments = instruments
         self._probes: dict[str, Probe] = {}
         self._mentioned: dict[str, Callable[[], str | None]] = {}
+        self._remarked: dict[str, Callable[[], str | None]] = {}
         self._why: dict[str, Callable[[], str | None]] = {}
         self._depth: Callable[[], Awaitable[int]] | None = None
         self._asked: dict[str, asyncio.Task[Any]] = {}
@@ -44,6 +45,10 @@ class Health:
     def mention(self, dependency: str, problem: Callable[[], str | None]) -> None:
         """Show a dependency without which the service still works; what is wrong with it is noted and no more."""
         self._mentioned[dependency] = problem
+
+    def remark(self, name: str, problem: Callable[[], str | None]) -> None:
+        """Note what `problem` tells of something that is no server and without which the service still works."""
+        self._remarked[name] = problem
 
     def measure_depth(self, depth: Callable[[], Awaitable[int]]) -> None:
         """Use `depth` for the document's `queue_depth`: the length of the service's input queue."""
@@ -88,6 +93,7 @@ class Health:
         reasons = {name: reason for name in failing if name in self._why and (reason := self._why[name]())}
         if problems := {**self.problems, **reasons}:
             document["problems"] = problems
+        troubles |= {name: problem() for name, problem in self._remarked.items()}
         if notes := {**self.notes, **{name: trouble for name, trouble in troubles.items() if trouble}}:
             document["notes"] = notes
         return healthy, document

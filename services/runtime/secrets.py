@@ -13,8 +13,11 @@ from services.logging_utils import get_logger
 REFRESH_SECONDS = 60.0
 RETRY_SECONDS = 5.0  # between two readings while the source is away
 APART_SECONDS = 0.25  # between two readings, however many connections ask for one
-# Without these a service serves nobody: a source that has lost one is in the middle of a mistake.
-ESSENTIAL = ("INGEST_API_KEY", "WEBUI_API_KEY", "REDIS_PASS_CURRENT", "DB_PASS_CURRENT")
+# Without these a service does none of its work: a source that has lost one is in the middle of a mistake.
+ESSENTIAL = (
+    *("INGEST_API_KEY", "WEBUI_API_KEY", "MOOG_API_KEY"),
+    *("REDIS_PASS_CURRENT", "REDIS_SENTINEL_PASS", "DB_PASS_CURRENT"),
+)
 
 log = get_logger(__name__)
 

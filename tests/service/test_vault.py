@@ -277,17 +277,20 @@ async def test_a_reading_goes_on_when_the_one_who_asked_has_gone(vault: Filled) 
 
 
 async def test_a_secret_without_which_nothing_works_does_not_vanish(vault: Filled) -> None:
+    held = HELD | {"MOOG_API_KEY": "moogsoft-key-in-vault", "REDIS_SENTINEL_PASS": "sentinels-password-in-vault"}
+    vault.write(**held)
     secrets = VaultSecrets(vault.settings)
     await secrets.read()
     read_at = secrets.read_at
     vault.write(INGEST_API_KEY_NEXT="written with put")
     await secrets.refresh()
-    assert {name: secrets.get(name) for name in HELD} == HELD
+    assert {name: secrets.get(name) for name in held} == held
     assert secrets.get("INGEST_API_KEY_NEXT") == "written with put"
     assert secrets.read_at == read_at
-    assert "INGEST_API_KEY, REDIS_PASS_CURRENT cannot be found any more in Vault" in str(secrets.problem)
+    lost = "INGEST_API_KEY, MOOG_API_KEY, REDIS_PASS_CURRENT, REDIS_SENTINEL_PASS"
+    assert f"{lost} cannot be found any more in Vault" in str(secrets.problem)
     assert "vault kv patch" in str(secrets.problem)
-    vault.write(**HELD)
+    vault.write(**held)
     await secrets.refresh()
     assert (secrets.problem, secrets.get("INGEST_API_KEY_NEXT")) == (None, None)
 

@@ -90,6 +90,23 @@ def test_a_service_waits_for_vault_says_so_and_goes_on_while_it_is_away(
         assert secret not in told
 
 
+def test_a_file_that_vanishes_is_told_by_health_and_the_secret_that_was_in_it_holds(
+    redis_url: str, start_service: StartService, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(INGEST_KEY)
+    ingestor = start_service(
+        "ingestor", INGEST_API_KEY="", INGEST_API_KEY_FILE=str(file), SECRETS_REFRESH_INTERVAL="0.2"
+    )
+    assert "notes" not in health(ingestor)[1]
+    file.rename(tmp_path / "elsewhere")
+    wait_for(lambda: "secrets" in health(ingestor)[1].get("notes", {}), "health to say that a file is missing")
+    assert "INGEST_API_KEY_FILE" in health(ingestor)[1]["notes"]["secrets"]
+    assert send(ingestor).status_code == 200
+    (tmp_path / "elsewhere").rename(file)
+    wait_for(lambda: "notes" not in health(ingestor)[1], "health to be content")
+
+
 def test_a_service_that_waits_ends_in_order(environ: dict[str, str], start_service: StartService) -> None:
     worker = start_service("remediation", wait=False, **environ)
     worker.wait_health(503)
