@@ -110,12 +110,14 @@ class Health:
     async def _bounded(self, name: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
         """Return the answer, or None when there is none in time.
 
-        A client that waits for a hung server may not give up at once when it is cancelled: it is left behind, and until
-        it has ended nothing more is asked of that server.
+        Who asks while an answer is under way gets that one. A client that waits for a hung server may not give up at
+        once when it is cancelled: it is left behind, and until it has ended nothing more is asked of that server.
         """
-        if (earlier := self._asked.get(name)) is not None and not earlier.done():
+        task = self._asked.get(name)
+        if task is None or task.done():
+            task = self._asked[name] = asyncio.ensure_future(ask())
+        elif task.cancelling():
             return None
-        task = self._asked[name] = asyncio.ensure_future(ask())
         await asyncio.wait({task}, timeout=PROBE_TIMEOUT)
         if not task.done():
             task.cancel()

@@ -162,6 +162,28 @@ async def test_health_answers_within_a_second_when_a_dependency_hangs() -> None:
     assert (document["version"], document["service"]) == ("2.5", "mutt-alerter")
 
 
+async def test_two_who_ask_for_health_at_once_hear_the_same() -> None:
+    """Two Prometheus servers, or one and a load balancer: an answer under way is no server that hangs."""
+    health = Health("alerter", CommonInstruments(CollectorRegistry()))
+    asked = 0
+
+    async def answers_soon() -> bool:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return True
+
+    async def length() -> int:
+        await asyncio.sleep(0.01)
+        return 7
+
+    health.watch("redis", answers_soon)
+    health.measure_depth(length)
+    reports = await asyncio.gather(*(health.report() for _ in range(3)))
+    assert [(healthy, said["redis"], said["queue_depth"]) for healthy, said in reports] == [(True, "connected", 7)] * 3
+    assert asked == 1
+
+
 def test_a_port_in_use_names_the_variable() -> None:
     with listen("127.0.0.1", 0, "SERVER_PORT_WEBUI") as taken:
         port = taken.getsockname()[1]
