@@ -36,7 +36,10 @@ def reach(months: Sequence[ArchivedMonth], conditions: dict[str, str]) -> Reach 
     if not months:
         return None
     archived = [each.month for each in months if not each.expired and each.restored_until is None]
-    options = "".join(f" --{name} {shlex.quote(value)}" for name, value in conditions.items())
+    # With "=", since a value that begins with a dash would be an option of its own.
+    options = "".join(
+        f" --{name}{'=' if value[:1] == '-' else ' '}{shlex.quote(value)}" for name, value in conditions.items()
+    )
     return Reach(
         spans(archived),
         spans(each.month for each in months if each.expired),

@@ -18,6 +18,12 @@ from tests.service.dead_letters import dead, dead_alert, mutt_of
 from tests.service.trail import FAST, Trail
 from tests.service.web_api import Api
 
+ARCHIVED = """
+INSERT INTO archives (table_name, month, part, state, source, location, rows, bytes, checksum, restored_until)
+VALUES ('event_audit_log', '2018-03-01', 1, 'expired', 'x', 'x', 1, 1, '1', NULL),
+    ('event_audit_log', '2024-01-01', 1, 'archived', 'x', 'x', 1, 1, '1', NULL),
+    ('event_audit_log', '2024-03-01', 1, 'archived', 'x', 'x', 1, 1, '1', '2030-01-02Z')
+"""
 # What log lines of attackers and broken devices hold: markup, right-to-left overrides, NUL, emoji, terminal escapes.
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=document.title='owned'>",
@@ -42,7 +48,8 @@ class Filled:
 
 
 def fill(trail: Trail, api: Api, start_service: StartService) -> Filled:
-    """Make rules, events that matched and that did not, dead letters and changes."""
+    """Make rules, events that matched and that did not, dead letters, changes and archived months."""
+    trail.sql(ARCHIVED)
     rule = api.create_rule(match_string="page me", name="<i>rule</i>", description=HOSTILE[1])
     api.call("PUT", f"/rules/{rule['id']}", {"team_assignment": "CORE", "reason": HOSTILE[0][:200]})
     api.call("POST", "/dev-hosts", {"hostname": "lab-1.example"})

@@ -51,6 +51,16 @@ def test_a_search_is_told_what_it_cannot_reach(start_service: StartService, data
     assert notes(browser.open("/events?start=2024-04-01&end=2024-04-30")) == ""
     assert notes(browser.open("/events?range=30d")) == ""
 
+    # The page of an event that is not in the database says where it may be.
+    event = "/events/0197A000-0000-7000-8000-000000000001"
+    assert notes(browser.open(event, 404)) == (
+        "Archived, and not searched here: 2024-01 to 2024-02. To search them where they lie: python "
+        "scripts/archive_old_events.py --search --event-id 0197a000-0000-7000-8000-000000000001 To bring a month back "
+        "for a time: python scripts/archive_old_events.py --restore 2024-02 "
+        "2024-03 is restored until 2 Jan 2030 03:04 . Removed after seven years: 2018-03."
+    )
+
     # With the schema of before, the page is as before.
     Trail(database_url, "redis://127.0.0.1:9").sql("DROP TABLE archives")
     assert notes(browser.open("/events")) == ""
+    assert notes(browser.open(event, 404)) == ""

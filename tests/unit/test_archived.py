@@ -26,6 +26,12 @@ def test_what_a_search_reaches_is_told_with_the_commands() -> None:
     assert found.restore.endswith("--restore 2026-03")
 
 
+def test_a_value_that_begins_with_a_dash_is_no_option() -> None:
+    found = reach([ArchivedMonth(date(2026, 2, 1))], {"q": "-error x"})
+    assert found is not None
+    assert found.search.endswith("--search --q='-error x'")
+
+
 def test_nothing_is_told_where_nothing_left() -> None:
     assert reach([], {}) is None
     only_restored = reach([ArchivedMonth(date(2026, 4, 1), UNTIL)], {})

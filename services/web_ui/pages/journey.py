@@ -9,11 +9,14 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from mutt.archived import Reach, reach
 from mutt.bar import Bar, bar
 from mutt.ids import is_uuid
 from mutt.journey import Step, offset
 from mutt.whereabouts import Place
 from services.web_ui.api.events import search
+from services.web_ui.archived_months import archived_months
+from services.web_ui.context import Context
 from services.web_ui.journeys import Search, Told, around, explained
 from services.web_ui.pages.frame import PageViewer, parts_of, render
 from services.web_ui.replies import ApiError
@@ -40,9 +43,9 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
     try:
         found = await search(parts, event_id)
     except ApiError as error:
-        return await render(
-            request, "journey-none.html", {"wanted": event_id.lower(), "why": error.message}, error.status
-        )
+        left = await _left(parts, event_id.lower())
+        missing = {"wanted": event_id.lower(), "why": error.message, "left": left}
+        return await render(request, "journey-none.html", missing, error.status)
     if len(found.events) > 1:
         context = {"wanted": event_id.lower(), "events": found.events, "found": found, "cut": _cut(found)}
         return await render(request, "journey-many.html", context)
@@ -65,6 +68,12 @@ async def journey_page(event_id: str, request: Request, _user: PageViewer) -> Re
         "wanted": told.row["event_id"],
     }
     return await render(request, "journey.html", context)
+
+
+async def _left(parts: Context, wanted: str) -> Reach | None:
+    """Return which months the archive has, one of which may hold the event."""
+    async with parts.database() as queries:
+        return reach(await archived_months(queries, None, None), {"event-id": wanted})
 
 
 def _hit(told: Told, explanation: dict[str, Any] | None) -> tuple[str, str, str] | None:
