@@ -18,7 +18,7 @@ from mutt.tls_faults import Server, explain
 from services.runtime.certificates import handshake
 from services.runtime.passwords import RotatingPassword
 from services.runtime.secrets import SecretSource
-from services.runtime.trust import authorities
+from services.runtime.trust import authorities, lend_system_store
 
 CA_VARIABLE = "DB_TLS_CA_CERT_PATH"
 CONNECT_TIMEOUT = 5  # seconds
@@ -50,6 +50,8 @@ def connection_options(settings: DatabaseSettings, secrets: SecretSource) -> dic
     """
     if settings.tls_enabled:
         authorities(settings.tls_ca_cert_path, CA_VARIABLE)
+        if not settings.tls_ca_cert_path:
+            lend_system_store()
     return {
         "host": settings.host,
         "port": settings.port,

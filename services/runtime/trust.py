@@ -1,5 +1,6 @@
 """Whom MUTT trusts as a TLS client: the authorities of a file, or those of the system; host names always count."""
 
+import os
 import ssl
 
 from mutt.errors import SettingsError
@@ -17,6 +18,15 @@ def authorities(path: str | None, variable: str) -> ssl.SSLContext:
         raise SettingsError(f"{variable}={path!r} cannot be read ({error.strerror}): {_remedy(variable)}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def lend_system_store() -> None:
+    """Show an OpenSSL that is not Python's own, as libpq brings one, where this system keeps its authorities."""
+    known = ssl.get_default_verify_paths()
+    found = {known.openssl_cafile_env: known.cafile, known.openssl_capath_env: known.capath}
+    for variable, path in found.items():
+        if path is not None:
+            os.environ.setdefault(variable, path)
 
 
 def _remedy(variable: str) -> str:

@@ -1,6 +1,8 @@
 """TLS to Redis and PostgreSQL as real servers speak it: what is refused, in which words, and when certificates end."""
 
+import shutil
 import ssl
+import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,6 +135,31 @@ async def test_postgresql_is_trusted_only_with_a_certificate_that_is_right(
 def issue(authorities: Authorities, **how: object) -> tuple[Path, Path]:
     names = how.pop("names", [])
     return authorities.issue("shown", *names, **how)  # type: ignore[misc, arg-type]
+
+
+@pytest.fixture(params=["file", "folder"])
+def system_store(
+    request: pytest.FixtureRequest, authorities: Authorities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let Python know the tests' authority as the system's, and nothing tell another OpenSSL of it."""
+    known: Any = ssl.get_default_verify_paths()
+    for variable in (known.openssl_cafile_env, known.openssl_capath_env):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    shutil.copyfile(authorities.trusted, tmp_path / "authority.pem")
+    subprocess.run(["openssl", "rehash", tmp_path], check=True, timeout=60)
+    file, folder = {"file": (str(authorities.trusted), None), "folder": (None, str(tmp_path))}[request.param]
+    here = known._replace(cafile=file, capath=folder)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: here)
+
+
+@pytest.mark.usefixtures("system_store")
+async def test_postgresql_is_trusted_by_the_authorities_of_the_system_where_none_is_named(
+    tls_postgres: TlsPostgres,
+) -> None:
+    """The OpenSSL that comes with libpq has a store of its own, which is empty: it has to be shown the system's."""
+    tls_postgres.show()
+    assert await postgres_health({**tls_postgres.environment, "DB_TLS_CA_CERT_PATH": ""}) is None
 
 
 async def test_sentinels_are_asked_over_tls_and_trusted_as_little(
