@@ -19,7 +19,8 @@ EMPTY = (
 
 def make(folder: Path) -> list[Path]:
     """Write what is missing and return it; the folder is its owner's alone, the files are the containers' to read."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     written = []
     for name in MADE + EMPTY:
         path = folder / name
@@ -28,7 +29,7 @@ def make(folder: Path) -> list[Path]:
                 file.write(secrets.token_urlsafe(32) if name in MADE else "")
         except FileExistsError:
             continue
-        path.chmod(0o444)  # a container's user is another one than the owner, whom the folder protects
+        path.chmod(0o644)  # a container's user is another one than the owner, whom the folder protects
         written.append(path)
     return written
 

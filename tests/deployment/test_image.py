@@ -154,6 +154,25 @@ def test_compose_sets_up_as_the_job_does(name: str) -> None:
     assert volumes == {each["name"].removesuffix("_FILE") for each in container["env"]}
 
 
+def test_what_ends_by_itself_is_waited_for_by_what_runs_on() -> None:
+    """Else `docker compose up --wait` takes its end for a failure."""
+    services = COMPOSE["services"]
+    once = {name for name, service in services.items() if service["restart"] == "no"}
+    waited = {
+        name
+        for service in services.values()
+        if service["restart"] != "no"
+        for name, wanted in service.get("depends_on", {}).items()
+        if wanted["condition"] == "service_completed_successfully"
+    }
+    assert once == waited == {"schema", "dynamic-keys"}
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_a_server_of_compose_runs_as_the_user_of_its_image_to_whom_its_volume_belongs(name: str) -> None:
+    assert COMPOSE["services"][name]["user"] == "999:999"  # in both images
+
+
 def test_redis_is_started_by_compose_as_by_the_overlay() -> None:
     (container,) = pods("dev")["redis"].containers()
     *_, ours = container["command"]
@@ -164,11 +183,14 @@ def test_redis_is_started_by_compose_as_by_the_overlay() -> None:
 
 def test_the_secrets_that_are_made_are_those_of_compose_and_of_the_pods(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o755)
     assert make_secrets.main([str(folder)]) == 0
     made = {path.name for path in folder.iterdir()}
     assert {Path(each["file"]).name for each in COMPOSE["secrets"].values()} <= made
     assert {item["key"] for pod in pods("prod").values() for item in pod.volume("secrets")["secret"]["items"]} == made
     assert folder.stat().st_mode & 0o777 == 0o700
+    # The containers read them, and their owner changes them in place.
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     before = {path.name: path.read_text(encoding="ascii") for path in folder.iterdir()}
     assert {name for name, value in before.items() if not value} == set(make_secrets.EMPTY)
     filled = [value for value in before.values() if value]
