@@ -234,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--handling", type=_handling)
     asked.add_argument("--correlation-id", type=_uuid)
     asked.add_argument("--event-id", type=_uuid)
-    asked.add_argument("--limit", type=_number(1, 1_000_000), default=100, help="newest rows (default: %(default)s)")
+    asked.add_argument("--limit", type=_number(1, 100_000), default=100, help="newest rows (default: %(default)s)")
     return parser
 
 

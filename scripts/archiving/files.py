@@ -1,6 +1,5 @@
 """A part's files: rows as Parquet, and the manifest that is written last and says what the part is."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,9 +20,11 @@ MANIFEST = "manifest.json"
 VERSION = 1
 FILE_ROWS = 500_000
 FILE_BYTES = 128 << 20  # of rows in memory; on the disk they take a tenth
+# What is in memory at once: of a file that is written or read, one group of rows.
 GROUP_ROWS = 65_536
+GROUP_BYTES = 16 << 20
 BATCH_ROWS = 16_384
-BLOCK_BYTES = 64 << 20  # of CSV; a row has to fit, and an event has 16 MiB at most
+CHUNK_BYTES = 4 << 20  # of CSV
 
 Progress = Callable[[int], None]
 
@@ -67,30 +68,6 @@ class Manifest(msgspec.Struct, frozen=True):
         return Content(self.rows, int(self.checksum), self.first_at, self.last_at)
 
 
-class _Lines(io.RawIOBase):
-    """The bytes of a COPY as a stream."""
-
-    def __init__(self, copy: Copy) -> None:
-        super().__init__()
-        self._copy = copy
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        pieces, length = [self._rest], len(self._rest)
-        while size < 0 or length < size:
-            piece = bytes(self._copy.read())
-            if not piece:
-                break
-            pieces.append(piece)
-            length += len(piece)
-        data = b"".join(pieces)
-        self._rest = b"" if size < 0 else data[size:]
-        return data if size < 0 else data[:size]
-
-
 class Writer(NamedTuple):
     """Writes rows as files of a part."""
 
@@ -104,33 +81,49 @@ class Writer(NamedTuple):
     def write(self, connection: Connection[Any], table: Table, source: str, progress: Progress) -> list[File]:
         """Write all rows of a table in order and return the files."""
         with connection.cursor() as cursor, cursor.copy(export_query(table, source, self.columns, self.where)) as copy:
-            batches = _of_csv(copy, self.columns)
-            return [self._file(number, batch) for number, batch in enumerate(self._cut(batches, progress), 1)]
+            groups = self._groups(_of_csv(copy, self.columns), progress)
+            files: list[File] = []
+            group = next(groups, None)
+            while group is not None:
+                file, group = self._file(len(files) + 1, group, groups)
+                files.append(file)
+        return files
 
-    def _cut(self, batches: Iterator[Any], progress: Progress) -> Iterator[Any]:
+    def _groups(self, batches: Iterator[Any], progress: Progress) -> Iterator[Any]:
+        most = min(GROUP_ROWS, self.file_rows)
         held: list[Any] = []
         count = size = 0
         for batch in batches:
             offset = 0
             while offset < batch.num_rows:
-                piece = batch.slice(offset, self.file_rows - count)
+                piece = batch.slice(offset, most - count)
                 held.append(piece)
                 count += piece.num_rows
                 size += piece.nbytes
                 offset += piece.num_rows
                 progress(piece.num_rows)
-                if count == self.file_rows or size >= FILE_BYTES:
+                if count == most or size >= GROUP_BYTES:
                     yield pa.Table.from_batches(held)
                     held, count, size = [], 0, 0
         if held:
             yield pa.Table.from_batches(held)
 
-    def _file(self, number: int, rows: Any) -> File:
+    def _file(self, number: int, group: Any, following: Iterator[Any]) -> tuple[File, Any]:
+        """Write a file that begins with a group; return it, and the first group that is not in it."""
         name = f"{number:05d}.parquet"
-        with self.store.writing(f"{self.folder}/{name}") as sink:
-            pq.write_table(rows, sink, compression="zstd", row_group_size=GROUP_ROWS)
-        times = rows.column(self.time)
-        return File(name, rows.num_rows, sink.size, sink.sha256, _moment(times[0]), _moment(times[-1]))
+        first = _moment(group.column(self.time)[0])
+        rows = size = 0
+        with (
+            self.store.writing(f"{self.folder}/{name}") as sink,
+            pq.ParquetWriter(sink, schema_of(self.columns), compression="zstd") as out,
+        ):
+            while group is not None and size < FILE_BYTES and rows + group.num_rows <= self.file_rows:
+                out.write_table(group)
+                rows += group.num_rows
+                size += group.nbytes
+                last = _moment(group.column(self.time)[-1])
+                group = next(following, None)
+        return File(name, rows, sink.size, sink.sha256, first, last), group
 
 
 def write_manifest(
@@ -172,8 +165,8 @@ def read_manifest(store: Store, folder: str) -> Manifest:
     return manifest
 
 
-def read_file(store: Store, folder: str, file: File) -> Any:
-    """Return a file's rows; raises DamagedError when they are not those that were written."""
+def read_file(store: Store, folder: str, file: File) -> Iterator[Any]:
+    """Return a file's rows in batches; raises DamagedError when they are not those that were written."""
     path = f"{folder}/{file.name}"
     try:
         data = store.read(path)
@@ -181,10 +174,16 @@ def read_file(store: Store, folder: str, file: File) -> Any:
         raise DamagedError(f"{store.words}: {path} is missing") from None
     if sha256(data).hexdigest() != file.sha256:
         raise DamagedError(f"{store.words}: {path} is damaged: its SHA-256 is not that of the manifest")
-    rows = pq.read_table(pa.BufferReader(data))
-    if rows.num_rows != file.rows:
-        raise DamagedError(f"{store.words}: {path} holds {rows.num_rows} rows, its manifest says {file.rows}")
-    return rows
+    parquet = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    if parquet.metadata.num_rows != file.rows:
+        raise DamagedError(
+            f"{store.words}: {path} holds {parquet.metadata.num_rows} rows, its manifest says {file.rows}"
+        )
+    return (
+        batch
+        for group in range(parquet.num_row_groups)
+        for batch in parquet.read_row_group(group).to_batches(max_chunksize=BATCH_ROWS)
+    )
 
 
 def read_back(store: Store, folder: str, take: Callable[[list[int]], object]) -> Content:
@@ -196,7 +195,7 @@ def read_back(store: Store, folder: str, take: Callable[[list[int]], object]) ->
     columns = manifest.column_list()
     rows = total = 0
     for file in manifest.files:
-        for batch in read_file(store, folder, file).to_batches(max_chunksize=BATCH_ROWS):
+        for batch in read_file(store, folder, file):
             found = checksums(batch, columns)
             rows += len(found)
             total += sum(found)
@@ -211,21 +210,39 @@ def read_back(store: Store, folder: str, take: Callable[[list[int]], object]) ->
 
 def _of_csv(copy: Copy, columns: Sequence[Column]) -> Iterator[Any]:
     schema = schema_of(columns)
-    reader = csv.open_csv(
-        _Lines(copy),
-        # One thread, since each would hold blocks of its own; PostgreSQL is what takes the time.
-        read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types={column.name: column.exported for column in columns},
-            # PostgreSQL writes null as nothing and an empty text as "".
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
+    convert = csv.ConvertOptions(
+        column_types={column.name: column.exported for column in columns},
+        # PostgreSQL writes null as nothing and an empty text as "".
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
-    for batch in reader:
-        yield batch.cast(schema)
+    for chunk in _chunks(copy):
+        # Not open_csv: it reads up to 32 blocks ahead of a slow archive, and a row has to fit into a block.
+        read = csv.ReadOptions(
+            block_size=len(chunk) + 1, use_threads=False, column_names=[column.name for column in columns]
+        )
+        try:
+            rows = csv.read_csv(pa.BufferReader(chunk), read, csv.ParseOptions(newlines_in_values=True), convert).cast(
+                schema
+            )
+        except pa.ArrowException as error:
+            raise ArchiveError(f"rows cannot be converted: {error}") from error
+        yield from rows.to_batches()
+
+
+def _chunks(copy: Copy) -> Iterator[bytes]:
+    """Yield whole rows: PostgreSQL sends a row a message."""
+    held: list[bytes] = []
+    size = 0
+    while piece := bytes(copy.read()):
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _moment(value: Any) -> datetime:

@@ -12,8 +12,7 @@ from pyarrow import csv
 from scripts.archiving import parts
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.errors import ArchiveError, DamagedError
-from scripts.archiving.files import BATCH_ROWS, read_file, read_manifest
-from scripts.archiving.listening import Progress
+from scripts.archiving.files import read_file, read_manifest
 from scripts.archiving.months import Month, partitions_of
 from scripts.archiving.parts import Part
 from scripts.archiving.tables import TABLES, Column, Table, checksums, columns_of
@@ -89,11 +88,10 @@ class Restorer:
                 )
             )
             for file in manifest.files:
-                rows = read_file(self._store, part.location, file)
-                total += sum(
-                    sum(checksums(batch, manifest.column_list())) for batch in rows.to_batches(max_chunksize=BATCH_ROWS)
-                )
-                self._copy(rows, columns, progress)
+                for batch in read_file(self._store, part.location, file):
+                    total += sum(checksums(batch, manifest.column_list()))
+                    self._copy(batch, columns)
+                    progress(batch.num_rows)
             if str(total) != part.checksum:
                 raise DamagedError(f"{part}: {self._store.words} gives back other rows than were archived")
             names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
@@ -107,21 +105,19 @@ class Restorer:
             raise ArchiveError(f"{part}: {left_out} rows could not be loaded")
         return loaded
 
-    def _copy(self, rows: Any, columns: Sequence[Column], progress: Progress) -> None:
+    def _copy(self, batch: Any, columns: Sequence[Column]) -> None:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
         statement = sql.SQL("COPY pg_temp.mutt_restored ({}) FROM STDIN (FORMAT csv)").format(names)
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
-                # As text all values are quoted and nulls are not, which is what PostgreSQL tells them by.
-                texts = [batch.column(column.name).cast(pa.string()) for column in columns]
-                out = BytesIO()
-                csv.write_csv(
-                    pa.RecordBatch.from_arrays(texts, [column.name for column in columns]),
-                    out,
-                    csv.WriteOptions(include_header=False),
-                )
-                copy.write(out.getvalue())
-                progress(batch.num_rows)
+            # As text all values are quoted and nulls are not, which is what PostgreSQL tells them by.
+            texts = [batch.column(column.name).cast(pa.string()) for column in columns]
+            out = BytesIO()
+            csv.write_csv(
+                pa.RecordBatch.from_arrays(texts, [column.name for column in columns]),
+                out,
+                csv.WriteOptions(include_header=False),
+            )
+            copy.write(out.getvalue())
 
     def _attach(self, table: Table, month: Month, building: str, until: datetime) -> None:
         partition = f"{table.name}_{month.start:%Y_%m}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutt.handling import normalise_host
-from scripts.archiving.files import MANIFEST, File, Manifest, read_file, read_manifest
+from scripts.archiving.files import MANIFEST, Manifest, read_file, read_manifest
 from scripts.archiving.listening import Listener
 from scripts.archiving.store import Store
 
@@ -76,6 +76,7 @@ def search(store: Store, query: Query, listener: Listener | None = None) -> list
         if query.reaches(file.first_at, file.last_at)
     ]
     files.sort(key=lambda each: each[0].last_at, reverse=True)
+    condition = query.condition()
     found: dict[tuple[datetime, str], Row] = {}
     total = sum(file.rows for file, _ in files)
     with (listener or Listener()).counts("searching", total) as progress:
@@ -83,15 +84,21 @@ def search(store: Store, query: Query, listener: Listener | None = None) -> list
             # What is older than enough rows that were found is not looked for any more.
             if len(found) >= query.limit and file.last_at < min(found)[0]:
                 break
-            for row in _matching(store, folder, file, query):
-                found.setdefault((row["event_timestamp"], row["event_id"]), row)
-            found = {key: found[key] for key in heapq.nlargest(query.limit, found)}
-            progress(file.rows)
+            for batch in read_file(store, folder, file):
+                for row in _newest(pa.Table.from_batches([batch]).filter(condition), query.limit):
+                    found.setdefault((row["event_timestamp"], row["event_id"]), row)
+                if len(found) > 2 * query.limit:
+                    found = _first(found, query.limit)
+                progress(batch.num_rows)
+            found = _first(found, query.limit)
     return [found[key] for key in sorted(found, reverse=True)]
 
 
-def _matching(store: Store, folder: str, file: File, query: Query) -> list[Row]:
-    rows = read_file(store, folder, file).filter(query.condition())
-    newest = rows.sort_by([("event_timestamp", "descending"), ("event_id", "descending")]).slice(0, query.limit)
+def _newest(rows: Any, limit: int) -> list[Row]:
+    newest = rows.sort_by([("event_timestamp", "descending"), ("event_id", "descending")]).slice(0, limit)
     found: list[Row] = newest.to_pylist()
     return found
+
+
+def _first(found: dict[tuple[datetime, str], Row], limit: int) -> dict[tuple[datetime, str], Row]:
+    return {key: found[key] for key in heapq.nlargest(limit, found)}

@@ -109,7 +109,7 @@ def row_hash(columns: Sequence[Column]) -> sql.Composed:
 def export_query(table: Table, source: str, columns: Sequence[Column], where: sql.Composable = ALL) -> sql.Composed:
     """Return the COPY that gives the texts of the rows in order, as CSV."""
     texts = (sql.SQL("{} AS {}").format(column.text, sql.Identifier(column.name)) for column in columns)
-    return sql.SQL("COPY (SELECT {} FROM ONLY {} AS rows WHERE {} ORDER BY {}) TO STDOUT (FORMAT csv, HEADER)").format(
+    return sql.SQL("COPY (SELECT {} FROM ONLY {} AS rows WHERE {} ORDER BY {}) TO STDOUT (FORMAT csv)").format(
         sql.SQL(", ").join(texts),
         sql.Identifier("public", source),
         where,

@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from psycopg import Copy
 
+from scripts.archiving import files
+from scripts.archiving.archiver import Archiver
 from scripts.archiving.keeping import check_store
 from scripts.archiving.listening import Listener, Progress
+from scripts.archiving.store import FolderStore, Sink
 from tests.harness.waiting import wait_for
 from tests.service.archive_stage import Stage, month_ago
 
@@ -153,6 +158,38 @@ def test_what_lies_in_the_archive_can_be_read_by_any_program(stage: Stage) -> No
     assert times[0] == datetime(OLD.year, OLD.month, 1, tzinfo=UTC)
     assert stage.run("--restore", MONTH)[0] == 0
     assert len(stage.rows(OLD)) == 30
+
+
+def test_a_month_is_read_no_further_ahead_than_the_archive_takes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a slow archive has the month in memory, however large it is."""
+    stage.fill(OLD, 400)
+    for name, value in (("CHUNK_BYTES", 2000), ("GROUP_ROWS", 50)):
+        monkeypatch.setattr(files, name, value)
+    sent, ahead = 0, []
+    read = Copy.read
+
+    def counted(copy: Copy) -> Any:
+        nonlocal sent
+        sent += 1
+        return read(copy)
+
+    class Slow(FolderStore):
+        @contextmanager
+        def writing(self, path: str) -> Iterator[Sink]:
+            with super().writing(path) as sink:
+                yield sink
+            if path.startswith("event_audit_log") and path.endswith(".parquet"):
+                ahead.append(sent - int(path[-13:-8]) * 100)
+
+    monkeypatch.setattr(Copy, "read", counted)
+    with stage.connected() as connection:
+        archiver = Archiver(connection, Slow(stage.folder), file_rows=100)
+        check_store(connection, archiver.store)
+        archiver.run(month_ago(3))
+    assert len(ahead) == 4
+    assert max(ahead) <= 60  # the group that the next file begins with
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert len(stage.rows(OLD)) == 400
 
 
 def test_a_damaged_file_is_noticed_wherever_it_is_read(stage: Stage) -> None:
