@@ -247,20 +247,29 @@ def test_the_operators_own_kinds_name_the_secret_that_pods_read() -> None:
     assert secret["target"]["deletionPolicy"] == "Retain", "a Vault that is away must not take the secrets along"
 
 
-def with_component(folder: Path, name: str) -> list[Manifest]:
-    """Build an overlay of the base and one of the components."""
+def with_component(folder: Path, *names: str) -> list[Manifest]:
+    """Build an overlay of the base and some of the components."""
     up = os.path.relpath(ROOT, folder)
-    overlay = {"resources": [f"{up}/k8s"], "components": [f"{up}/deploy/components/{name}"]}
+    overlay = {"resources": [f"{up}/k8s"], "components": [f"{up}/deploy/components/{name}" for name in names]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
     return build(folder)
 
 
-def test_with_the_component_of_vault_each_pod_holds_its_secret_id_alone(tmp_path: Path) -> None:
-    manifests = with_component(tmp_path, "vault")
+@pytest.mark.usefixtures("_schemas")
+@pytest.mark.parametrize("name", ["vault", "sentinel"])
+def test_what_a_component_makes_is_in_kubernetes_own_schemas(tmp_path: Path, name: str) -> None:
+    for manifest in with_component(tmp_path, name):
+        kubernetes_validate.validate(manifest, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("names", [["vault"], ["sentinel", "vault"]])
+def test_with_the_component_of_vault_each_pod_holds_its_secret_id_alone(tmp_path: Path, names: list[str]) -> None:
+    manifests = with_component(tmp_path, *names)
     (config,) = (each["data"] for each in manifests if each["kind"] == "ConfigMap")
     vault = load(SETTINGS["ingestor"], config).vault
     assert vault.addr
     assert vault.addr.startswith("https://")
+    assert vault.cacert == load(SETTINGS["ingestor"], config).redis.ca_cert_path, "one authority, as the document says"
     ours = list(pods_of(manifests))
     assert {pod.name for pod in ours} == set(OURS)
     for pod in ours:
