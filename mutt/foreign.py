@@ -105,6 +105,11 @@ def level_of(value: Any, *, digits: bool = False) -> int | None:
     return SEVERITIES.get(word) if digits and word.isdigit() else LEVEL_WORDS.get(word)
 
 
+def host_of(fields: Mapping[str, Any]) -> bytes:
+    """Return the host as bytes: it may be the sender's address, which the record's own bytes do not hold."""
+    return str(fields.get("hostname")).encode("utf-8", "replace")
+
+
 def put_oid(fields: dict[str, Any]) -> None:
     """Keep a trap_oid only where it is one: to other products the name may mean something else."""
     value = fields.get("trap_oid")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from mutt.bodies import inflate, split_body
 from mutt.fields import DEBUG, parse_timestamp
-from mutt.foreign import PLAIN, collect, first_text, put, put_oid, put_severity, put_source, put_text, put_time
+from mutt.foreign import PLAIN, collect, first_text, host_of, put, put_oid, put_severity, put_source, put_text, put_time
 from mutt.intake import Intake, Receipt, Taken
 from mutt.records import Record, RecordError, decode_record, made_record
 
@@ -17,6 +17,7 @@ QUERY_MOST = 16  # parameters
 METADATA_CHARACTERS = 255  # of a parameter: it is repeated in each event of the request
 # Members of a request that have a meaning of their own; any other one is kept as a field of the event.
 MEANT = frozenset({"event", "fields", "host", "source", "time", "channel", "token"})
+OF_REQUEST = frozenset({"channel", "token"})  # these say nothing of an event: it may be sent again with others
 _LINE = re.compile(rb"[^\r\n]+")
 _PRIORITY = re.compile(rb"<([0-9]{1,3})>")
 _PRIORITY_MOST = 191  # RFC 5424: 23 facilities of 8 severities
@@ -106,11 +107,14 @@ def read_events(intake: Intake, body: bytes, coding: str, origin: Origin, receip
     if not records:
         raise HecError(Code.NO_DATA, "the body is empty", "json")
 
+    metadata = repr(sorted(item for item in origin.metadata.items() if item[0] not in OF_REQUEST)).encode()
+
     def read(raw: bytes) -> tuple[bytes, Record]:
         if len(raw) > limits.event_bytes:
             return raw, made_record({})  # (the intake refuses it by its size)
         record = decode_record(raw, limits.depth)
-        return raw, made_record(event_fields(record.fields, origin, receipt), sanitized=record.sanitized)
+        fields = event_fields(record.fields, origin, receipt)
+        return raw, made_record(fields, sanitized=record.sanitized, origin=host_of(fields) + metadata)
 
     return _taken(intake, records, receipt, read)
 
@@ -133,7 +137,7 @@ def read_lines(intake: Intake, body: bytes, coding: str, origin: Origin, receipt
         priority = _PRIORITY.match(line)
         if priority is not None and int(priority[1]) <= _PRIORITY_MOST:
             fields["syslog_severity"] = int(priority[1]) & DEBUG
-        return line, made_record(fields, sanitized=text.encode() != line)
+        return line, made_record(fields, sanitized=text.encode() != line, origin=host_of(fields))
 
     return _taken(intake, lines, receipt, read)
 

@@ -133,7 +133,7 @@ class Intake:
         sent_id = record.fields.get("correlation_id")
         if is_uuid(sent_id):
             correlation_id = sent_id.lower()
-            event_id = uuid5_event(correlation_id, raw)
+            event_id = uuid5_event(correlation_id, raw + record.origin)
         else:
             event_id = uuid7(receipt.unix_ms, self._entropy(10))
             correlation_id = default_id or event_id

@@ -5,7 +5,7 @@ from typing import Any
 
 from mutt import otlp_json, otlp_wire
 from mutt.bodies import inflate
-from mutt.foreign import BodyError, collect
+from mutt.foreign import BodyError, collect, host_of
 from mutt.intake import Intake, Limits, Receipt, Taken
 from mutt.otlp import Allowance, Context, SentContext, SentLog, event_fields, traceparent
 from mutt.records import Record, RecordError, made_record
@@ -33,7 +33,12 @@ def read_request(intake: Intake, body: bytes, coding: str, sender: str, receipt:
         fields = event_fields(log, context, sender, receipt)
         # What is shared was made fit for the queue once; that again for each record costs many times the record.
         ready: dict[str, Any] = {name: fields.pop(name) for name in ("resource", "scope") if name in fields}
-        record = made_record(fields, sanitized=replaced or context.replaced, traceparent=traceparent(log))
+        record = made_record(
+            fields,
+            sanitized=replaced or context.replaced,
+            traceparent=traceparent(log),
+            origin=host_of(fields) + sent.context.resource + sent.context.scope,
+        )
         record.fields.update(ready)
         return sent.raw, record
 

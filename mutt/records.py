@@ -30,12 +30,17 @@ class RecordError(MuttError):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """A record's fields; `clean` means that its bytes as received may stand in a queue entry as they are."""
+    """A record's fields; `clean` means that its bytes as received may stand in a queue entry as they are.
+
+    `origin` is what tells it from a record of the same bytes elsewhere: other protocols say once for many records, or
+    not at all, which host they are of.
+    """
 
     fields: dict[str, Any]
     clean: bool
     sanitized: bool
     traceparent: str | None = None
+    origin: bytes = b""
 
 
 def decode_record(raw: bytes, max_depth: int) -> Record:
@@ -55,10 +60,12 @@ def decode_record(raw: bytes, max_depth: int) -> Record:
     return Record(fields, clean=True, sanitized=False)
 
 
-def made_record(fields: dict[str, Any], *, sanitized: bool = False, traceparent: str | None = None) -> Record:
+def made_record(
+    fields: dict[str, Any], *, sanitized: bool = False, traceparent: str | None = None, origin: bytes = b""
+) -> Record:
     """Return the record that another protocol's fields are; what PostgreSQL cannot hold is replaced."""
     made = _without_forbidden(fields)
-    return Record(made, clean=False, sanitized=sanitized or made != fields, traceparent=traceparent)
+    return Record(made, clean=False, sanitized=sanitized or made != fields, traceparent=traceparent, origin=origin)
 
 
 def is_record(raw: bytes, max_depth: int) -> bool:

@@ -7,13 +7,16 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from mutt.events import decode_entry
+from mutt.otlp_request import read_request
 from tests.unit.otlp_requests import (
     NANO,
     NOW,
+    RECEIPT,
     SPAN,
     TRACE,
     UID,
     both,
+    intake,
     log,
     one,
     request,
@@ -122,6 +125,19 @@ def test_the_same_record_with_an_id_of_its_own_is_the_same_event() -> None:
     ulid = {"log.record.uid": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}
     assert both(request(log(attributes=ulid))).accepted[0].event_id != UID
     assert both(request(log())).accepted[0].event_id != both(request(log())).accepted[0].event_id
+
+
+def test_the_same_record_of_another_resource_or_sender_is_another_event() -> None:
+    record = log("failed", {"correlation_id": UID})
+    named = [request(record, resource={"host.name": name})["resourceLogs"][0] for name in ("a", "b", "a")]
+    first, other, again = both({"resourceLogs": named}).accepted
+    assert first.event_id != other.event_id
+    assert first.event_id == again.event_id
+    body = json.dumps(request(record, resource={})).encode()
+    [one_sender], [other_sender] = (
+        read_request(intake, body, "", sender, RECEIPT, is_json=True).accepted for sender in ("192.0.2.9", "192.0.2.10")
+    )
+    assert one_sender.event_id != other_sender.event_id
 
 
 def test_ids_that_are_none_make_no_trace_context() -> None:
