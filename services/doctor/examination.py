@@ -63,6 +63,8 @@ async def _bounded(what: str, look: Awaitable[list[Finding]]) -> list[Finding]:
         return [problem(what, f"no answer within {PATIENCE:g} s", "it hangs, or the network loses packets to it")]
     except MuttError as error:
         return [problem(what, str(error), "change the setting that is named")]
+    except Exception as error:  # noqa: BLE001  (what one look stumbles over hides nothing of the others)
+        return [problem(what, f"{type(error).__name__}: {error}", "it answers as no server of that kind does")]
 
 
 async def _secrets(

@@ -253,6 +253,18 @@ async def test_a_server_that_hangs_costs_its_own_time_alone(
     assert found["schema"].state is State.OK
 
 
+async def test_a_server_that_answers_as_none_of_its_kind_hides_nothing_of_the_others(environ: dict[str, str]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await reader.read(65536):
+            writer.write(b"$0\r\n\r\n" if b"INFO" in said else b"+OK\r\n" * said.count(b"*"))
+        writer.close()
+
+    async with await asyncio.start_server(answer, HOST, 0) as server:
+        found = await look(environ | {"REDIS_PORT": str(server.sockets[0].getsockname()[1])}, "alerter")
+    is_bad(found["redis"], "KeyError", "no server of that kind")
+    assert found["schema"].state is State.OK
+
+
 async def test_a_certificate_that_ends_soon_and_one_of_a_stranger_are_told(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
