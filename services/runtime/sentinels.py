@@ -48,19 +48,29 @@ class Primary:
                 "ssl_check_hostname": True,
                 "ssl_ca_certs": settings.ca_cert_path,
             }
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[tuple[str, int]] | None = None
         self._found_at = float("-inf")
         self.address: tuple[str, int] | None = None
 
     async def find(self) -> tuple[str, int]:
-        """Return the primary's address; raises NoPrimaryError."""
-        async with self._asking:
-            if self.address is None or time.monotonic() - self._found_at > FRESH_SECONDS:
-                found = await self._ask_all()
-                if self.address not in {None, found}:
-                    log.warning("the primary of Redis has moved", to=found, was=self.address)
-                self.address, self._found_at = found, time.monotonic()
+        """Return the primary's address; raises NoPrimaryError.
+
+        All who want to know at one time share one answer, also that there is none: where sentinels are silent each
+        asking takes seconds, and one behind the other those would be minutes for the last.
+        """
+        if self.address is not None and time.monotonic() - self._found_at <= FRESH_SECONDS:
             return self.address
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._look(), name="sentinels")
+            self._asking.add_done_callback(_heard)  # who asked may have given up by then
+        return await asyncio.shield(self._asking)
+
+    async def _look(self) -> tuple[str, int]:
+        found = await self._ask_all()
+        if self.address not in {None, found}:
+            log.warning("the primary of Redis has moved", to=found, was=self.address)
+        self.address, self._found_at = found, time.monotonic()
+        return found
 
     async def _ask_all(self) -> tuple[str, int]:
         faults = []
@@ -93,6 +103,11 @@ class Primary:
             known: Any = await client.sentinel_masters()
         state: dict[str, Any] | None = known.get(self._settings.sentinel_master)
         return state
+
+
+def _heard(asking: asyncio.Task[tuple[str, int]]) -> None:
+    if not asking.cancelled():
+        asking.exception()
 
 
 class _Password(CredentialProvider):

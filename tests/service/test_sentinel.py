@@ -1,5 +1,6 @@
 """Redis behind Sentinel: the services follow a fail-over by themselves, and lose nothing in the durable mode."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import redis_environment
 from services import redis_connector
 from services.runtime.secrets import EnvironmentSecrets
+from services.runtime.sentinels import NoPrimaryError, Primary
 from tests.chaos.books import faults
 from tests.chaos.load import load
 from tests.chaos.stage import SETTINGS, chosen_seed, make_rules, wait_settled
@@ -26,7 +28,7 @@ from tests.harness.fleet import NAME, SENTINEL_PASSWORD, Fleet
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService
 from tests.harness.programs import program
-from tests.harness.waiting import wait_for
+from tests.harness.waiting import eventually, wait_for
 from tests.service.ingest_api import event, post
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "redis.md"
@@ -103,6 +105,40 @@ def fail_over_by_the_page(fleet: Fleet, folder: Path) -> None:
         shell.run(move)
 
 
+def test_the_password_of_the_sentinels_is_rotated_by_the_documents_commands(
+    fleet: Fleet, start_service: StartService, tmp_path: Path
+) -> None:
+    with running_vault(tmp_path / "vault") as vault:
+        held = {"REDIS_SENTINEL_PASS": SENTINEL_PASSWORD, "REDIS_PASS_CURRENT": fleet.replica.password}
+        here = fleet.environment | fill(vault, tmp_path, held) | {"SECRETS_REFRESH_INTERVAL": "0.2"}
+        del here["REDIS_SENTINEL_PASS"]
+        worker = start_service("remediation", wait=False, **here)
+        worker.wait_healthy()
+        cli = program("redis-cli")
+        command(tmp_path / "bin", "redis-cli", cli.path, LD_LIBRARY_PATH=cli.environment.get("LD_LIBRARY_PATH", ""))
+        command(tmp_path / "bin", "vault", vault_binary())
+        environment = {
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "VAULT_ADDR": vault.address,
+            "VAULT_TOKEN": vault.root_token,
+            "MUTT_METRICS": worker.metrics_url,
+            "SENTINELS": " ".join(f"{HOST}:{port}" for port in fleet.sentinel_ports),
+            "REDIS_TLS": "",
+        }
+        (start,) = blocks(ROTATION, "Where things are")
+        with Shell(tmp_path, environment) as shell:
+            for block in (start, *blocks(ROTATION, "The password of the sentinels")):
+                shell.run(block)
+                with redis.Redis(
+                    host=HOST, port=fleet.now_by(vault_secret(vault)), password=held["REDIS_PASS_CURRENT"]
+                ) as client:
+                    client.client_kill_filter(_type="normal", skipme=True)
+                worker.wait_healthy()
+        assert fleet.now() is None, "the old password is refused"
+        fleet.change_password(vault_secret(vault))
+
+
 async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Fleet) -> None:
     environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_PASS_CURRENT": fleet.primary.password}
     secrets = EnvironmentSecrets(environment)
@@ -116,6 +152,34 @@ async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Flee
     with pytest.raises(RedisConnectionError, match=rf"{NAME}.*: invalid username-password"):
         await client.ping()
     await client.aclose()
+
+
+async def test_silent_sentinels_are_asked_once_for_all_who_wait() -> None:
+    """One behind the other, twenty connections would wait a minute."""
+    asked = []
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(be_silent, HOST, 0)
+    sentinel = f"{HOST}:{server.sockets[0].getsockname()[1]}"
+    primary = Primary(
+        read(RedisSettings, {"REDIS_MODE": "sentinel", "REDIS_SENTINELS": sentinel, "REDIS_TLS_ENABLED": "false"}),
+        EnvironmentSecrets({}),
+    )
+    impatient = asyncio.create_task(primary.find())
+    answers = asyncio.gather(*(primary.find() for _ in range(20)), return_exceptions=True)
+    await eventually(lambda: asked, "a question")
+    impatient.cancel()
+    assert all(isinstance(answer, NoPrimaryError) for answer in await answers)
+    assert len(asked) == 1
+    with pytest.raises(NoPrimaryError):
+        await primary.find()
+    assert len(asked) == 2
+    server.close()
+    await server.wait_closed()
 
 
 async def test_a_connection_to_a_primary_that_became_a_replica_is_made_anew(own_redis: RedisServer) -> None:
