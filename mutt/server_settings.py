@@ -112,13 +112,9 @@ class VaultSettings:
         """Refuse an address that is none, and Vault without a role."""
         if self.addr is None:
             return
-        parts = urlsplit(self.addr)
-        if parts.username is not None:
+        if "@" in self.addr:
             raise SettingsError("VAULT_ADDR holds a user name or password: MUTT logs in by AppRole alone")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SettingsError(
-                f"VAULT_ADDR={self.addr!r} is not possible: an address like https://host:8200 is needed"
-            )
+        check_url("VAULT_ADDR", self.addr, "https://host:8200")
         if not self.role_id:
             raise SettingsError("VAULT_ROLE_ID is not set: Vault (VAULT_ADDR) is used by AppRole, which needs it")
 
@@ -137,6 +133,17 @@ class OwnTlsSettings:
         if (self.cert_path is None) != (self.key_path is None):
             missing = "MUTT_TLS_KEY_PATH" if self.key_path is None else "MUTT_TLS_CERT_PATH"
             raise SettingsError(f"{missing} is not set: TLS needs both MUTT_TLS_CERT_PATH and MUTT_TLS_KEY_PATH")
+
+
+def check_url(variable: str, url: str, example: str) -> None:
+    """Raise SettingsError where an address is none of HTTP's."""
+    try:
+        parts = urlsplit(url)
+        is_possible = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_possible = False
+    if not is_possible:
+        raise SettingsError(f"{variable}={url!r} is not possible: an address like {example} is needed")
 
 
 def _address(variable: str, text: str, default_port: int) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from mutt.server_settings import (
     OwnTlsSettings,
     RedisSettings,
     VaultSettings,
+    check_url,
 )
 from mutt.variables import read, var
 
@@ -270,6 +271,11 @@ class WebUiSettings(CommonSettings):
     beating: BeatingSettings = field(default_factory=BeatingSettings)
     counting: CountingSettings = field(default_factory=CountingSettings)
     intake: IntakeSettings = field(default_factory=IntakeSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse an address of Prometheus that is none."""
+        if self.prometheus_url:
+            check_url("PROMETHEUS_URL", self.prometheus_url, "http://host:9090")
 
 
 @dataclass(frozen=True, slots=True)

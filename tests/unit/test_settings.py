@@ -7,6 +7,7 @@ from mutt.settings import (
     IngestorSettings,
     MoogForwarderSettings,
     RemediationSettings,
+    WebUiSettings,
     load,
 )
 from mutt.variables import variables
@@ -55,6 +56,16 @@ def test_an_empty_list_is_refused() -> None:
 def test_the_webhook_is_required() -> None:
     with pytest.raises(SettingsError, match="MOOG_WEBHOOK_URL is not set"):
         load(MoogForwarderSettings, {})
+
+
+@pytest.mark.parametrize(
+    "address", ["host:9090", "ftp://host", "https://[::1", "https://host:port", "http://host:99999"]
+)
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"PROMETHEUS_URL=.* an address like http://host:9090 is needed"):
+        load(WebUiSettings, {"PROMETHEUS_URL": address})
+    with pytest.raises(SettingsError, match=r"VAULT_ADDR=.* an address like https://host:8200 is needed"):
+        load(RemediationSettings, {"VAULT_ADDR": address, "VAULT_ROLE_ID": "role"})
 
 
 def test_vault_needs_a_role() -> None:
