@@ -35,6 +35,7 @@ from tests.harness.waiting import wait_for
 
 PAGE, SETUP_PAGE = (TREE / "docs" / "operations" / name for name in ("rotation.md", "secrets.md"))
 SETUP = "Setting up Vault"
+SENTINELS = "The password of the sentinels"
 START, REDIS, POSTGRES = "Where things are", "The password of Redis", "The password of PostgreSQL"
 SENDERS, CONSOLE, MOOGSOFT = "The key of the senders", "The keys of the console", "The key for Moogsoft"
 SECRET_ID = "The secret id of the AppRole"
@@ -253,4 +254,5 @@ def test_no_block_writes_an_empty_password_in_a_shell_that_knows_no_new_one() ->
 
 def test_every_block_of_the_pages_is_run_here() -> None:
     assert headings(SETUP_PAGE) == [SETUP]
-    assert headings(PAGE) == [START, REDIS, POSTGRES, SENDERS, CONSOLE, MOOGSOFT, SECRET_ID]
+    # That of the sentinels by test_sentinel.py.
+    assert headings(PAGE) == [START, REDIS, SENTINELS, POSTGRES, SENDERS, CONSOLE, MOOGSOFT, SECRET_ID]

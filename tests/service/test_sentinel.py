@@ -17,6 +17,8 @@ from mutt.server_settings import RedisSettings
 from mutt.variables import read
 from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import redis_environment
+from scripts.devtools.vault import MOUNT, vault_binary
+from scripts.devtools.vault import NAME as NAME_IN_VAULT
 from services import redis_connector
 from services.runtime.secrets import EnvironmentSecrets
 from services.runtime.sentinels import NoPrimaryError, Primary
@@ -28,10 +30,12 @@ from tests.harness.fleet import NAME, SENTINEL_PASSWORD, Fleet
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService
 from tests.harness.programs import program
+from tests.harness.vault import fill, running_vault
 from tests.harness.waiting import eventually, wait_for
 from tests.service.ingest_api import event, post
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "redis.md"
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "operations"
+PAGE, ROTATION = PAGES / "redis.md", PAGES / "rotation.md"
 ENOUGH = 150  # acknowledged events of each part of a test
 
 
@@ -126,17 +130,18 @@ def test_the_password_of_the_sentinels_is_rotated_by_the_documents_commands(
             "SENTINELS": " ".join(f"{HOST}:{port}" for port in fleet.sentinel_ports),
             "REDIS_TLS": "",
         }
-        (start,) = blocks(ROTATION, "Where things are")
-        with Shell(tmp_path, environment) as shell:
-            for block in (start, *blocks(ROTATION, "The password of the sentinels")):
+        with Shell(tmp_path, environment) as shell, redis.Redis.from_url(fleet.primary.url) as client:
+            for block in (*blocks(ROTATION, "Where things are"), *blocks(ROTATION, "The password of the sentinels")):
                 shell.run(block)
-                with redis.Redis(
-                    host=HOST, port=fleet.now_by(vault_secret(vault)), password=held["REDIS_PASS_CURRENT"]
-                ) as client:
-                    client.client_kill_filter(_type="normal", skipme=True)
-                worker.wait_healthy()
+                client.client_kill_filter(_type="normal", skipme=True)
+                worker.wait_healthy()  # over connections that were made since then
         assert fleet.now() is None, "the old password is refused"
-        fleet.change_password(vault_secret(vault))
+        new = vault.client.read(f"{MOUNT}/data/{NAME_IN_VAULT}")["data"]["data"]
+        assert worker.terminate() == 0
+    for port in fleet.sentinel_ports:  # for the tests that follow
+        with redis.Redis(host=HOST, port=port, password=new["REDIS_SENTINEL_PASS"], protocol=2) as client:
+            client.acl_setuser("default", enabled=True, passwords=[f"+{SENTINEL_PASSWORD}"])
+            client.execute_command("SENTINEL", "CONFIG", "SET", "sentinel-pass", SENTINEL_PASSWORD)
 
 
 async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Fleet) -> None:
