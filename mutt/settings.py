@@ -47,7 +47,12 @@ class TracingSettings:
     """OpenTelemetry."""
 
     enabled: bool = var("OTEL_ENABLED", False, "Enable OpenTelemetry tracing")
-    endpoint: str | None = var("OTEL_EXPORTER_OTLP_ENDPOINT", None, "OTLP collector endpoint (gRPC)")
+    endpoint: str | None = var(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "OTLP collector endpoint (gRPC), such as http://collector:4317",
+        pattern=r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:\[\]]+):[0-9]+/?",
+    )
     sampler: str = var(
         "OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "Which requests are traced", choices=TRACES_SAMPLERS
     )

@@ -207,36 +207,58 @@ class _LinkedSampler(sampling.Sampler):
         return f"Linked({self._configured.get_description()})"
 
 
-class _TellingExporter(SpanExporter):
-    """Says once that the collector takes no spans, and once that it does again; the SDK would say it each time."""
+class Heard(logging.Handler):
+    """Keeps the SDK's last complaint, which it would log each time."""
 
-    def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
+    words = "not known"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.words = record.getMessage()
+
+
+class TellingExporter(SpanExporter):
+    """Says once that the collector takes no spans, and why, and once that it does again."""
+
+    def __init__(self, exporter: SpanExporter, endpoint: str, heard: Heard) -> None:
         self._exporter = exporter
         self._endpoint = endpoint
+        self._heard = heard
         self._fails = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
+        """Export them."""
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001  (such as a header that gRPC refuses; the thread has to go on)
+            result, self._heard.words = SpanExportResult.FAILURE, str(error)
         if (fails := result is not SpanExportResult.SUCCESS) != self._fails:
             self._fails = fails
             if fails:
-                log.warning("the collector takes no spans, they are thrown away", endpoint=self._endpoint)
+                problem = self._heard.words
+                log.warning(
+                    "the collector takes no spans, they are thrown away", endpoint=self._endpoint, problem=problem
+                )
             else:
                 log.info("the collector takes spans again", endpoint=self._endpoint)
         return result
 
     def shutdown(self) -> None:
+        """End it."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what is left."""
         return self._exporter.force_flush(timeout_millis)
 
 
 def open_tracing(settings: TracingSettings, endpoint: str, service: str) -> Tracing:
     """Return what makes spans and exports them from a thread of its own, behind a bounded queue."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    heard, sdk = Heard(), logging.getLogger("opentelemetry")
+    sdk.setLevel(logging.ERROR)
+    sdk.propagate, sdk.handlers = False, [heard]
     exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
-    return Tracing(settings, service, _TellingExporter(exporter, endpoint))
+    return Tracing(settings, service, TellingExporter(exporter, endpoint, heard))
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 Who may trace asks `active` once and keeps the answer: None stays None for as long as the process runs.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from mutt.errors import SettingsError
@@ -15,7 +16,7 @@ _tracing: "Tracing | None" = None
 
 
 def configure(settings: TracingSettings, service: str) -> None:
-    """Export spans over OTLP/gRPC; raises SettingsError without a collector's address."""
+    """Export spans over OTLP/gRPC; raises SettingsError without a collector's address or with what the SDK refuses."""
     global _tracing  # noqa: PLW0603  (one process, one tracer, set once before the loop starts)
     if not settings.enabled:
         return
@@ -23,7 +24,12 @@ def configure(settings: TracingSettings, service: str) -> None:
         raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT is not set: OTEL_ENABLED=true needs a collector's address")
     from services.tracing_spans import open_tracing
 
-    _tracing = open_tracing(settings, settings.endpoint, service)
+    try:
+        _tracing = open_tracing(settings, settings.endpoint, service)
+    except Exception as error:
+        # The SDK reads variables of its own, each in its own way, and seldom says which one it refuses.
+        named = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
+        raise SettingsError(f"OpenTelemetry refuses one of {named}: {error}") from error
 
 
 def active() -> "Tracing | None":

@@ -190,7 +190,8 @@ class Sender:
         outcome = answer.outcome
         if traced is not None:
             facts = {"mutt.alerts": len(group), "http.response.status_code": answer.status or 0}
-            traced.end(facts, None if outcome.is_success else outcome.message)
+            # The message may hold what Moogsoft answered, and that what it was sent.
+            traced.end(facts, None if outcome.is_success else outcome.reason)
         self._instruments.requests.labels("success" if outcome.is_success else "fail", outcome.reason).inc()
         self._instruments.latency.observe(answer.seconds)
         self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)

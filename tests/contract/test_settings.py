@@ -75,7 +75,9 @@ def another_value(variable: Variable, kind: Any) -> str:
     if variable.choices:
         return next(choice for choice in variable.choices if choice != variable.default)
     if isinstance(variable.default, (int, float)):
-        return str(variable.default + 1 if variable.high is None or variable.default < variable.high else 1)
+        return str(variable.default + 1 if variable.high is None or variable.default + 1 <= variable.high else 1)
+    if variable.name.endswith("_ENDPOINT"):
+        return "http://another.example:4317"
     return "https://another.example" if "URL" in variable.name or "ADDR" in variable.name else "another"
 
 

@@ -30,6 +30,7 @@ class Span(NamedTuple):
     links: list[tuple[str, str]]
     attributes: dict[str, Any]
     failed: bool
+    problem: str
     began: float
     ended: float
 
@@ -94,6 +95,7 @@ def _span(service: str, span: Any) -> Span:
         [(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in span.attributes},
         span.status.code == 2,
+        span.status.message,
         span.start_time_unix_nano / 1e9,
         span.end_time_unix_nano / 1e9,
     )

@@ -3,21 +3,26 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from mutt.envelope import amend
+from mutt.errors import SettingsError
 from mutt.settings import TracingSettings
-from services.tracing_spans import open_tracing
+from mutt.variables import read
+from services import tracing_utils
+from services.tracing_spans import Heard, TellingExporter, open_tracing
 from tests.harness.collector import Collector, Span
 from tests.harness.entries import queue_entry
 from tests.harness.processes import STOP_TIMEOUT, StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.ingest_api import event, post
-from tests.service.moog_stage import Moogsoft
+from tests.service.moog_stage import Moogsoft, Reply, Request, alert, to
 from tests.service.trail import Trail
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -122,6 +127,24 @@ def test_one_trace_leads_from_the_request_to_the_webhook(
     assert {step.parent for step in collector.spans("alerter.settle", trace=root[0].trace)} == {root[0].id}
 
 
+def test_a_retry_a_dead_letter_and_its_replay_stay_in_the_trace_without_what_moogsoft_answered(
+    start_service: StartService, collector: Collector, moogsoft: Moogsoft, trail: Trail
+) -> None:
+    statuses = iter((500, 422))
+    echoes: Callable[[Request], Reply] = lambda request: Reply(next(statuses, 200), body=request.body)  # noqa: E731
+    moogsoft.answer = echoes
+    trail.redis.lpush("mutt:alert_queue", amend(alert("CONFIDENTIAL")[1], traceparent=header(TRACE_A)))
+    again = {"REMEDIATION_SCAN_INTERVAL": "0.2", "REMEDIATION_BACKOFF_BASE": "0"}
+    for service, more in (("moog-forwarder", to(moogsoft)), ("remediation", again)):
+        start_service(service, wait=False, **traced(collector, **more))
+    moogsoft.wait_delivered(1)
+    tries = wait_for(lambda: len(found := collector.spans("moog.post")) == 3 and found, "a span of each try")
+    assert isinstance(tries, list)
+    assert {(span.trace, span.parent) for span in tries} == {(TRACE_A, PARENT)}
+    assert [(span.failed, span.problem) for span in tries] == [(True, "5xx"), (True, "4xx"), (False, "")]
+    assert [request.headers["traceparent"].split("-")[2] for request in moogsoft.requests] == [one.id for one in tries]
+
+
 def test_a_collector_that_is_away_or_hangs_costs_no_event_and_no_stall(
     start_service: StartService, moogsoft: Moogsoft, trail: Trail
 ) -> None:
@@ -137,6 +160,7 @@ def test_a_collector_that_is_away_or_hangs_costs_no_event_and_no_stall(
     moogsoft.wait_delivered(1)
     for service in services:
         service.wait_log("the collector takes no spans")
+        assert "UNAVAILABLE" in service.log()
     with collector:
         collector.hang()
         # More spans than the exporter keeps: what is too much is thrown away, and nobody waits.
@@ -231,3 +255,36 @@ def test_a_service_without_a_collectors_address_says_so(start_service: StartServ
     service = start_service("remediation", wait=False, OTEL_ENABLED="true")
     assert service.process.wait(60) == 78
     assert "OTEL_EXPORTER_OTLP_ENDPOINT is not set" in service.log()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "none at all"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
+    ],
+)
+def test_what_the_sdk_refuses_is_a_setting_at_fault(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=confidential")
+    settings = TracingSettings(enabled=True, endpoint="http://127.0.0.1:1")
+    with pytest.raises(SettingsError, match=rf"OpenTelemetry refuses one of .*{name}") as caught:
+        tracing_utils.configure(settings, "mutt-test")
+    assert "confidential" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["collector:4317", "http://collector", "ftp://collector:1", "http://a:b@c:1"])
+def test_a_collectors_address_has_to_be_one(address: str) -> None:
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
+        read(TracingSettings, {"OTEL_EXPORTER_OTLP_ENDPOINT": address})
+
+
+def test_an_exporter_that_raises_is_a_collector_that_takes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(SpanExporter):
+        def export(self, _spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            raise ValueError("metadata was invalid")
+
+    exporter = TellingExporter(Broken(), "http://collector:4317", Heard())
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    assert "metadata was invalid" in "".join(capfd.readouterr())
