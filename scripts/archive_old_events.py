@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -25,35 +25,30 @@ from psycopg import sql
 
 from mutt.archive_settings import ArchiveSettings
 from mutt.errors import MuttError, SettingsError
-from mutt.ids import is_uuid
-from mutt.paging import end_of, start_of
-from mutt.rules import Handling
 from mutt.variables import read
 from scripts.archiving import parts
 from scripts.archiving.archiver import Archiver
+from scripts.archiving.arguments import ARCHIVE_YEARS, make_parser
 from scripts.archiving.errors import ArchiveError, BusyError, DamagedError
-from scripts.archiving.keeping import adopt, check_store, expire, is_due
+from scripts.archiving.keeping import adopt, check_mark, check_store, expire, is_due
 from scripts.archiving.listening import Done
 from scripts.archiving.months import Month, partitions_of
 from scripts.archiving.restoring import Restorer
 from scripts.archiving.searching import Query, search
 from scripts.archiving.store import Store, open_store
 from scripts.archiving.telling import LISTED, SEARCHED, Teller, listed, show, summary
-from scripts.connections import DATABASE_HELP, database_url, script_secrets
+from scripts.connections import database_url, script_secrets
 
-ACTIVE_DAYS = 90
-ARCHIVE_YEARS = 7
-LEAST_DAYS = 31  # the ingestor takes events that are up to 30 days old
-RESTORE_DAYS = 14
 MUTT, ARCHIVES = 1297437780, 3  # the two halves of the advisory lock
 NEEDS_SCHEMA = 2
+CLOCKS_APART = timedelta(hours=1)
 THREADS = 4
 FAILED, WRONG, BUSY, DAMAGED = 1, 2, 3, 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = _parser()
+    parser = make_parser(str(__doc__))
     options = parser.parse_args(arguments)
     if options.dry_run and (options.restore or options.adopt):
         parser.error("--dry-run goes with the archive's run and with --expire")
@@ -76,7 +71,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
     pa.set_io_thread_count(THREADS)
     teller = Teller(sys.stderr)
     if options.search:
-        rows = search(_store(environ), _query(options), teller)
+        store = _store(environ)
+        check_mark(store)
+        rows = search(store, _query(options), teller)
         show(rows, options.format, SEARCHED)
         return
     with _database(options, environ) as (connection, schema):
@@ -87,6 +84,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
             _tell_plan(connection, options)
             return
         with _alone(connection):
+            _check_clock(connection)
             store = _store(environ)
             check_store(connection, store)
             archiver = Archiver(connection, store, teller, schema=schema)
@@ -106,7 +104,10 @@ def _work(archiver: Archiver, options: argparse.Namespace) -> None:
         adopt(archiver)
     else:
         # First, so that what goes into the archive now is seen there before it can be too old for it.
-        expire(archiver, ARCHIVE_YEARS, today)
+        try:
+            expire(archiver, ARCHIVE_YEARS, today)
+        except ArchiveError as error:  # a lock on old files in the bucket, say, which holds up no new ones
+            archiver.failed(error)
         archiver.run(_before(options))
 
 
@@ -169,6 +170,17 @@ def _alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
     yield
 
 
+def _check_clock(connection: psycopg.Connection[Any]) -> None:
+    """Raise ArchiveError where this machine's clock is wrong: by it things are removed."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    apart = abs(row[0] - datetime.now(UTC)) if row else timedelta()
+    if apart > CLOCKS_APART:
+        raise ArchiveError(
+            f"the clocks of this machine and of the database are {apart} apart: set the wrong one; "
+            "by it is told what is old"
+        )
+
+
 def _query(options: argparse.Namespace) -> Query:
     return Query(
         start=options.start,
@@ -196,85 +208,6 @@ def _tell(done: Done, *, as_json: bool) -> None:
 def _failed(error: BaseException, status: int) -> int:
     print(f"archive_old_events.py: {str(error).strip()}", file=sys.stderr)
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="archive_old_events.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--database-url", help=DATABASE_HELP)
-    does = parser.add_mutually_exclusive_group()
-    does.add_argument("--restore", type=_month, metavar="YYYY-MM", help="make a month a partition again, for --days")
-    does.add_argument("--search", action="store_true", help="look for archived events; no database is needed")
-    does.add_argument("--list", action="store_true", help="list the parts that were archived")
-    does.add_argument("--expire", action="store_true", help=f"only remove what ended {ARCHIVE_YEARS} years ago")
-    does.add_argument("--adopt", action="store_true", help="enter the parts that lie there and are not in `archives`")
-    parser.add_argument(
-        "--older-than",
-        type=_number(LEAST_DAYS, 36_500),
-        default=ACTIVE_DAYS,
-        metavar="DAYS",
-        help="archive months that ended this long ago (default: %(default)s)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be archived, or expire")
-    parser.add_argument(
-        "--days",
-        type=_number(1, 3650),
-        default=RESTORE_DAYS,
-        help="how long a restored month stays (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="end with a summary as a JSON object on stdout")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="of --list and --search")
-    asked = parser.add_argument_group("conditions of --search")
-    asked.add_argument("--start", type=_moment(start_of), metavar="TIME", help="from this time or day on")
-    asked.add_argument("--end", type=_moment(end_of), metavar="TIME", help="before this time, or to the end of a day")
-    asked.add_argument("--hostname")
-    asked.add_argument("--q", metavar="TEXT", help="text in the message, in any case")
-    asked.add_argument("--rule-id", type=_number(1, 2**31 - 1))
-    asked.add_argument("--handling", type=_handling)
-    asked.add_argument("--correlation-id", type=_uuid)
-    asked.add_argument("--event-id", type=_uuid)
-    asked.add_argument("--limit", type=_number(1, 100_000), default=100, help="newest rows (default: %(default)s)")
-    return parser
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
-        return int(text)
-
-    return number
-
-
-def _month(text: str) -> date:
-    try:
-        return date.fromisoformat(f"{text}-01")
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no month; write it like 2026-03") from None
-
-
-def _moment(parse: Callable[[str], datetime]) -> Callable[[str], datetime]:
-    def moment(text: str) -> datetime:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
-
-    return moment
-
-
-def _handling(text: str) -> str:
-    known = {str(handling).lower(): str(handling) for handling in Handling}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is no handling; there are {', '.join(known.values())}")
-    return known[text.lower()]
-
-
-def _uuid(text: str) -> str:
-    if not is_uuid(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no UUID")
-    return text.lower()
 
 
 if __name__ == "__main__":

@@ -15,21 +15,22 @@ from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from psycopg import Connection, sql
+from psycopg import Connection, Error, sql
 from psycopg.errors import LockNotAvailable
 
 from scripts.archiving import parts
-from scripts.archiving.errors import DamagedError, InUseError
+from scripts.archiving.errors import ArchiveError, DamagedError, MonthError
 from scripts.archiving.files import FILE_ROWS, MANIFEST, Writer, read_back, write_manifest
 from scripts.archiving.known import Known
 from scripts.archiving.listening import Done, Listener
-from scripts.archiving.months import Month, partitions_of
+from scripts.archiving.months import Month, half_restored, partitions_of
 from scripts.archiving.parts import Part
 from scripts.archiving.store import Store
 from scripts.archiving.tables import ALL, TABLES, columns_of, content_of
 
 LOCK_WAIT = "500ms"  # writers of the table queue behind a detach for no longer than this
-LOCK_PATIENCE = 300.0  # seconds of trying again
+LOCK_PATIENCE = 300.0  # seconds of trying again, more and more seldom
+LOCK_PAUSE = 15.0  # seconds between two tries at most
 PARTITIONS = (1297437780, 1)  # the advisory lock of create_monthly_partition
 
 Result = TypeVar("Result")
@@ -51,7 +52,7 @@ class Archiver:
         self.store = store
         self.listener = listener or Listener()
         self.done = Done()
-        self.failures: list[DamagedError | InUseError] = []
+        self.failures: list[ArchiveError | DamagedError] = []
         self._schema = schema
         self._file_rows = file_rows
 
@@ -60,23 +61,38 @@ class Archiver:
         self.finish()
         for table, month, partition in partitions_of(self.connection):
             if month.end <= before:
-                self._alone(partial(self.archive, table, month, partition))
+                self._alone(partition, partial(self.archive, table, month, partition))
+        attached = {partition for _table, _month, partition in partitions_of(self.connection)}
+        for part in parts.all_parts(self.connection):
+            if part.restored_until is not None and part.partition not in attached:
+                parts.forget_restored(self.connection, part)  # somebody dropped it
         return self.done
 
     def finish(self) -> None:
         """Bring the parts to their end that an earlier run left behind."""
+        for table in half_restored(self.connection):
+            self._execute("DROP TABLE {}", table)
+            self.listener.says(f"{table}: dropped, a restore left it half done")
         for part in parts.all_parts(self.connection):
             if part.state in parts.UNFINISHED:
                 self.listener.says(f"{part}: goes on, was {part.state}")
-                self._alone(partial(self.carry, part))
+                self._alone(str(part), partial(self.carry, part))
 
-    def _alone(self, work: Callable[[], None]) -> None:
+    def failed(self, error: ArchiveError | DamagedError) -> None:
+        """Tell of a failure, with which the run goes on and which it ends with."""
+        self.listener.says(str(error))
+        self.failures.append(error)
+
+    def _alone(self, what: str, work: Callable[[], None]) -> None:
         """Do what may fail for one month, and leave the others their turn."""
         try:
             work()
-        except (DamagedError, InUseError) as error:
-            self.listener.says(str(error))
-            self.failures.append(error)
+        except (DamagedError, MonthError) as error:
+            self.failed(error)
+        except Error as error:
+            if self.connection.closed:
+                raise
+            self.failed(MonthError(f"{what}: {error.diag.message_primary or error}"))
 
     def archive(self, table: str, month: Month, partition: str) -> None:
         """Archive one partition, unless it is a month that was restored and is to stay."""
@@ -112,7 +128,7 @@ class Archiver:
 
     def briefly(self, work: Callable[[], Result], words: str) -> Result:
         """Do the work in a transaction that waits for no lock for long, again and again for a while."""
-        deadline = time.monotonic() + LOCK_PATIENCE
+        began = time.monotonic()
         while True:
             try:
                 with self.connection.transaction():
@@ -120,9 +136,11 @@ class Archiver:
                     self.connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", PARTITIONS)
                     return work()
             except LockNotAvailable as error:
-                if time.monotonic() > deadline:
-                    raise InUseError(f"{words}: a backup or a long query uses it; run this again later") from error
-                time.sleep(random.uniform(0.2, 1))
+                waited = time.monotonic() - began
+                if waited > LOCK_PATIENCE:
+                    raise MonthError(f"{words}: a backup or a long query uses it; run this again later") from error
+                # Each try holds up writers: a backup of an hour is not to cost them half of five minutes.
+                time.sleep(random.uniform(0.5, 1) * min(0.4 + waited / 5, LOCK_PAUSE))
 
     def _write(self, part: Part) -> Part:
         where: sql.Composable = ALL

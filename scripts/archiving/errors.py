@@ -7,8 +7,8 @@ class ArchiveError(MuttError):
     """The database or the archive could not do it now; what is half done goes on with the next run."""
 
 
-class InUseError(ArchiveError):
-    """A table is in use by others for longer than this run waits."""
+class MonthError(ArchiveError):
+    """It is about one month alone, which stays as it is; the others go on."""
 
 
 class DamagedError(MuttError):

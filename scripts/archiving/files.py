@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from psycopg import Connection, Copy, sql
 from pyarrow import csv
 
-from scripts.archiving.errors import ArchiveError, DamagedError
+from scripts.archiving.errors import ArchiveError, DamagedError, MonthError
 from scripts.archiving.parts import Part
 from scripts.archiving.store import Store
 from scripts.archiving.tables import ALL, CHECKSUM, Column, Content, Table, checksums, export_query, schema_of
@@ -227,7 +227,7 @@ def _of_csv(copy: Copy, columns: Sequence[Column]) -> Iterator[Any]:
                 schema
             )
         except pa.ArrowException as error:
-            raise ArchiveError(f"rows cannot be converted: {error}") from error
+            raise MonthError(f"rows cannot be converted: {error}") from error
         yield from rows.to_batches()
 
 

@@ -30,6 +30,16 @@ def check_store(connection: Connection[Any], store: Store) -> None:
             sink.write(msgspec.json.encode({"what": "MUTT's archive of event_audit_log and delivery_log"}))
 
 
+def check_mark(store: Store) -> None:
+    """Raise ArchiveError where there is no archive: an unmounted folder would hold nothing that anybody looks for."""
+    try:
+        store.read(MARK)
+    except FileNotFoundError:
+        raise ArchiveError(
+            f"{store.words} holds no {MARK}: is it mounted, is it the right one? Nothing was archived there"
+        ) from None
+
+
 def expire(archiver: Archiver, years: int, today: date) -> None:
     """Remove the files of each part whose month ended this many years ago; config_audit_log has none."""
     for part in parts.all_parts(archiver.connection):

@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from scripts.archiving.tables import TABLES
 
+RESTORING = "_restoring"  # behind the name of a partition that is not one yet
 _NAME = re.compile(r"(event_audit_log|delivery_log)_(\d{4})_(\d{2})")
 
 
@@ -24,6 +25,15 @@ class Month(NamedTuple):
         # No month follows December of 9999.
         end = date(number // 12, number % 12 + 1, 1) if number < date.max.year * 12 + 12 else date.max
         return cls(start, end)
+
+
+def half_restored(connection: Connection[Any]) -> list[str]:
+    """Return the names of the tables that a restore was building when it ended."""
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname ~ %s",
+        (f"^{_NAME.pattern}{RESTORING}$",),
+    ).fetchall()
+    return [name for (name,) in rows]
 
 
 def partitions_of(connection: Connection[Any]) -> list[tuple[str, Month, str]]:

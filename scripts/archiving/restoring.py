@@ -13,7 +13,7 @@ from scripts.archiving import parts
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.errors import ArchiveError, DamagedError
 from scripts.archiving.files import read_file, read_manifest
-from scripts.archiving.months import Month, partitions_of
+from scripts.archiving.months import RESTORING, Month, partitions_of
 from scripts.archiving.parts import Part
 from scripts.archiving.tables import TABLES, Column, Table, checksums, columns_of
 
@@ -32,6 +32,10 @@ class Restorer:
         """Make a month's partitions again, to stay for this many days; returns until when."""
         until = datetime.now(UTC) + timedelta(days=days)
         self._archiver.finish()
+        for part in parts.all_parts(self._connection, month=month.start):
+            if part.state in parts.UNFINISHED:
+                # Its rows would be in the month twice, or not at all.
+                raise ArchiveError(f"{part} could not be brought to its end, is {part.state}: mend that first")
         found = [table for table in TABLES.values() if self._parts(table, month)]
         if not found:
             raise ArchiveError(f"nothing of {month.start:%Y-%m} is archived: --list shows what is")
@@ -54,8 +58,7 @@ class Restorer:
         if self._is_attached(partition):
             # Rows that came late go to the archive like any, and back from there with the others.
             self._archiver.archive(table.name, month, partition)
-        building = f"{partition}_restoring"
-        self._execute("DROP TABLE IF EXISTS {}", building)
+        building = f"{partition}{RESTORING}"
         self._execute("CREATE TABLE {} (LIKE {} INCLUDING ALL)", building, table.name)
         rows = sum(self._load(table, part, building) for part in self._parts(table, month))
         # With this PostgreSQL need not look through the rows while it holds the locks of the attachment.

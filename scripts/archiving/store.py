@@ -179,6 +179,10 @@ def open_store(settings: ArchiveSettings, secrets: SecretSource) -> Store:
     endpoint = urlsplit(settings.s3_endpoint or "https://")
     if endpoint.scheme not in ("http", "https") or (settings.s3_endpoint and not endpoint.netloc):
         raise SettingsError(f"ARCHIVE_S3_ENDPOINT={settings.s3_endpoint!r} is not possible: https://host is needed")
+    if "@" in endpoint.netloc or endpoint.path.strip("/"):
+        raise SettingsError(
+            "ARCHIVE_S3_ENDPOINT is not possible: https://host:port is needed, without credentials or path"
+        )
     if not parts.netloc or parts.username is not None:
         raise SettingsError("ARCHIVE_LOCATION is not possible: s3://bucket/prefix is needed, without credentials")
     key, secret = secrets.get("AWS_ACCESS_KEY_ID"), secrets.get("AWS_SECRET_ACCESS_KEY")

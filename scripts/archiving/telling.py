@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,7 +80,15 @@ def listed(parts: Iterable[Part]) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]], form: str, columns: Iterable[str]) -> None:
     """Print rows: as a table, as CSV that no spreadsheet takes for formulas, or as an object a line."""
-    stream = sys.stdout
+    try:
+        _show(rows, form, columns, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show(rows: list[dict[str, Any]], form: str, columns: Iterable[str], stream: TextIO) -> None:
     if form == "json":
         for row in rows:
             print(_encoded(row), file=stream)

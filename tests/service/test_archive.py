@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg import Copy
 
+from scripts import archive_old_events
 from scripts.archiving import files
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.keeping import check_store
@@ -22,6 +23,10 @@ from tests.service.archive_stage import Stage, month_ago
 OLD = month_ago(6)
 EVENTS, DELIVERIES = f"event_audit_log_{OLD:%Y_%m}", f"delivery_log_{OLD:%Y_%m}"
 MONTH = f"{OLD:%Y-%m}"
+STUCK = """
+INSERT INTO archives (table_name, month, part, state, source, location, rows, bytes, checksum)
+VALUES ('event_audit_log', %(month)s, %(part)s, 'written', %(source)s, 'event_audit_log/x', 10, 1, '1')
+"""
 NOTHING = "nothing to do: no month is old enough\n"
 
 
@@ -109,8 +114,31 @@ def test_a_restored_month_from_which_somebody_deleted_costs_the_archive_nothing(
     stage.sql(f"DROP TABLE {DELIVERIES}")
     stage.sql("UPDATE archives SET restored_until = now()")
     assert stage.run()[:2] == (0, "released: 1\n")
+    assert stage.sql("SELECT count(restored_until) FROM archives") == [(0,)]  # else it would never expire
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == before
+
+
+def test_a_month_of_which_a_part_is_stuck_is_not_restored_beside_it(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    stage.run()
+    stage.late(OLD)
+    stage.sql(STUCK, {"month": OLD, "part": 2, "source": EVENTS})
+    status, _, err = stage.run("--restore", MONTH)
+    assert (status, f"event_audit_log {MONTH} part 2 could not be brought to its end" in err) == (1, True), err
+    assert len(stage.rows(OLD)) == 1
+    assert stage.run()[0] == 0
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert len(stage.rows(OLD)) == 11
+
+
+def test_a_month_that_postgresql_refuses_holds_up_no_other(stage: Stage) -> None:
+    stage.fill(OLD, 10)
+    stage.sql(STUCK, {"month": month_ago(9), "part": 1, "source": "somebody_dropped_it"})
+    stage.sql("UPDATE archives SET state = 'detached'")
+    status, out, err = stage.run()
+    assert (status, out) == (1, "archived: 2\n")
+    assert f"event_audit_log {month_ago(9):%Y-%m} part 1: relation" in err.splitlines()[-1]
 
 
 def test_only_months_that_ended_before_the_limit_go_and_nothing_happens_on_a_dry_run(stage: Stage) -> None:
@@ -220,11 +248,7 @@ def test_a_damaged_file_is_noticed_wherever_it_is_read(stage: Stage) -> None:
 def test_a_file_that_went_bad_on_its_way_drops_nothing(stage: Stage) -> None:
     stage.fill(OLD, 10)
     before = stage.all_rows(OLD)
-    stage.sql(
-        "INSERT INTO archives (table_name, month, part, state, source, location, rows, bytes, checksum)"
-        " VALUES ('event_audit_log', %s, 1, 'written', %s, 'event_audit_log/x', 10, 1, '1')",
-        (OLD, EVENTS),
-    )
+    stage.sql(STUCK, {"month": OLD, "part": 1, "source": EVENTS})
     status, _, err = stage.run()
     assert (status, "manifest.json is missing" in err, "the next run writes them again" in err) == (4, True, True)
     assert stage.run()[0] == 0
@@ -251,6 +275,18 @@ def test_an_archive_that_is_not_there_or_takes_nothing_is_named_and_the_run_goes
     stage.fill(month_ago(7), 1)
     status, _, err = stage.run()
     assert (status, "is it mounted" in err) == (1, True)
+    # Nor is it told that nothing was found.
+    status, _, err = stage.run("--search")
+    assert (status, "is it mounted" in err) == (1, True)
+
+
+def test_by_a_wrong_clock_nothing_is_removed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.fill(OLD, 3)
+    monkeypatch.setattr(archive_old_events, "CLOCKS_APART", timedelta(0))
+    for arguments in ((), ("--expire",), ("--restore", MONTH)):
+        status, _, err = stage.run(*arguments)
+        assert (status, "the clocks of this machine and of the database are" in err) == (1, True)
+    assert len(stage.rows(OLD)) == 3
 
 
 def test_two_runs_do_not_meet_and_a_hung_reader_only_delays(stage: Stage) -> None:
@@ -284,6 +320,14 @@ def test_archives_expire_after_seven_years_and_the_record_of_changes_never(stage
     stage.sql("UPDATE archives SET restored_until = now() + interval '1 day' WHERE month = %s", (gone,))
     assert stage.run("--expire")[1] == NOTHING  # it may be looked at still
     stage.sql("UPDATE archives SET restored_until = NULL")
+    # What cannot be removed, a lock of the bucket say, holds up no month that is to be archived.
+    for folder in stage.folder.glob(f"*/{gone:%Y-%m}/*"):
+        (folder / "in the way").mkdir()
+    stage.fill(OLD, 3)
+    status, out, err = stage.run()
+    assert (status, out, "cannot remove" in err) == (1, "archived: 2\n", True)
+    for folder in stage.folder.glob(f"*/{gone:%Y-%m}/*"):
+        (folder / "in the way").rmdir()
     assert stage.run()[:2] == (0, "expired: 2\n")
     assert stage.run("--expire")[1] == NOTHING
     assert not list(stage.folder.glob(f"*/{gone:%Y-%m}/*"))
@@ -322,6 +366,7 @@ def test_a_database_that_was_made_anew_is_told_what_the_archive_has(stage: Stage
         (["--search", "--event-id", "x"], "no UUID"),
         (["--search", "--handling", "loud"], "there are Page_and_ticket"),
         (["--search", "--start", "yesterday"], "no date or time"),
+        (["--search", "--q", "\udcff"], "is not UTF-8"),
         (["--search", "--list"], "not allowed with"),
         (["--adopt", "--dry-run"], "goes with the archive's run"),
     ],

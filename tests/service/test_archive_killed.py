@@ -97,6 +97,9 @@ def test_a_restore_that_stops_in_the_middle_leaves_the_archive_and_is_done_again
     with mock.patch.object(archive_old_events, "Archiver", Losing):
         assert stage.run("--restore", MONTH)[0] == 1
     assert stage.rows(OLD) == []
+    assert stage.partitions() == tables | {f"event_audit_log_{OLD:%Y_%m}_restoring"}
+    assert stage.run()[0] == 0
+    assert stage.partitions() == tables
     assert stage.run("--restore", MONTH)[0] == 0
     assert stage.all_rows(OLD) == before
     assert stage.partitions() == tables | {f"event_audit_log_{OLD:%Y_%m}", f"delivery_log_{OLD:%Y_%m}"}

@@ -115,6 +115,10 @@ def test_wrong_keys_are_refused_by_the_name_of_their_settings(
         ({"ARCHIVE_LOCATION": "archive"}, "an absolute path or s3:// is needed"),
         ({"ARCHIVE_LOCATION": "s3://me:secret@archive"}, "without credentials"),
         ({"ARCHIVE_LOCATION": "s3://archive", "ARCHIVE_S3_ENDPOINT": "here"}, "ARCHIVE_S3_ENDPOINT='here'"),
+        (
+            {"ARCHIVE_LOCATION": "s3://archive", "ARCHIVE_S3_ENDPOINT": "https://me:secret@here"},
+            "without credentials or path",
+        ),
         ({"ARCHIVE_LOCATION": "s3://archive", "AWS_ACCESS_KEY_ID": "x"}, "belong together"),
     ],
 )

@@ -1,5 +1,6 @@
 import io
 import os
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -32,6 +33,14 @@ def test_on_a_terminal_it_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
             shown += os.read(ours, 65_536).decode()
     os.close(ours)
     assert "a part: writing" in shown
+
+
+def test_a_reader_who_has_enough_is_no_failure() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w") as stream, redirect_stdout(stream):
+        for form in ("table", "csv", "json"):
+            show([{"message": "x" * 100_000}], form, ("message",))
 
 
 def test_cells_move_no_cursor_and_are_no_formulas(capsys: pytest.CaptureFixture[str]) -> None:
