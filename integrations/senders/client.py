@@ -64,7 +64,7 @@ class Client:
     def _try(self, body: bytes, headers: dict[str, str]) -> Answer:
         try:
             return self._exchange(body, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a name that can be no host's
             self._close()
             return Answer(0, str(error) or type(error).__name__)
 
@@ -85,7 +85,10 @@ class Client:
         host, timeout = parts.hostname or "", self.settings.timeout
         if parts.scheme == "http":
             return http.client.HTTPConnection(host, parts.port, timeout=timeout)
-        context = ssl.create_default_context(cafile=self.settings.ca_file)
+        try:
+            context = ssl.create_default_context(cafile=self.settings.ca_file)
+        except OSError as error:
+            raise OSError(f"MUTT_CA_FILE {self.settings.ca_file}: {error}") from error
         return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
 
     def _close(self) -> None:
@@ -112,7 +115,7 @@ class Delivery:
         while waiting:
             batch = waiting[-1]
             answer = self._client.post(b"\n".join(batch) + b"\n")
-            if answer.status == OK:
+            if took(answer):
                 waiting.pop()
                 pause = FIRST_PAUSE
                 self._took(answer)
@@ -145,9 +148,15 @@ class Delivery:
         reason = f"{answer.status or 'no answer'}: {answer.text[:200]}"
         if answer.status < SERVERS_FAULT:
             self._client.reload()
-        if self._told[:3] != reason[:3]:
+        kind = str(answer.status or answer.text)
+        if self._told != kind:
             say(f"MUTT takes nothing now ({reason}); trying again until it does")
-            self._told = reason
+            self._told = kind
+
+
+def took(answer: Answer) -> bool:
+    """Say whether MUTT has the records. A 200 that is not in its words comes from something that will lose them."""
+    return answer.status == OK and answer.text.startswith('{"status":"queued"')
 
 
 def blames_records(answer: Answer) -> bool:

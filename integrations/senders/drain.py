@@ -42,13 +42,14 @@ class Drain:
     def _hand_over(self, names: Sequence[str]) -> None:
         traps = {}
         for name in names:
+            text = (self._spool / name).read_bytes()
             try:
-                traps[name] = parse((self._spool / name).read_bytes())
-            except (TrapError, OSError) as error:
+                traps[name] = (parse(text), *received(name))
+            except (TrapError, ValueError) as error:
                 say(f"{name} cannot be read and is kept as {name}.bad: {error}")
                 (self._spool / name).rename(self._spool / f"{name}.bad")
-        self._names.learn(oid for trap in traps.values() for oid in trap.oids())
-        events = [event(trap, *received(name), self._names, self._severities) for name, trap in traps.items()]
+        self._names.learn(oid for trap, *_ in traps.values() for oid in trap.oids())
+        events = [event(*trap, self._names, self._severities) for trap in traps.values()]
         self._delivery.deliver([record(made) for made in events])
         for name in traps:
             (self._spool / name).unlink()

@@ -73,6 +73,7 @@ class Program:
             self._delivery.deliver(self._records)
             self._records.clear()
             self._journal.clear()
+            self._recover()  # what one left that ended after this process had begun
             return "OK"
         try:
             self._journal.write(line)

@@ -33,8 +33,12 @@ def read_settings(path: str) -> Settings:
     """Read the file; raises SettingsError."""
     values = _values(path)
     url = values.get("MUTT_URL", "").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        is_url = False
+    if not is_url:
         raise SettingsError(f"{path}: MUTT_URL has to be http://HOST:PORT or https://HOST:PORT, not {url!r}")
     key = values.get("MUTT_API_KEY", "")
     if not key:

@@ -22,13 +22,17 @@ def store(folder: str, text: bytes) -> str:
     hidden, path = os.path.join(folder, "." + name), os.path.join(folder, name + SUFFIX)
     file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        rest = without_community(text)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.rename(hidden, path)
+        try:
+            rest = without_community(text)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.rename(hidden, path)
+    except OSError:
+        os.unlink(hidden)  # half of a trap would keep a full disk full
+        raise
     _sync_folder(folder)
     return path
 

@@ -19,6 +19,7 @@ NO_ADDRESS = "0.0.0.0"  # noqa: S104  # what an agent writes that does not know 
 EVENT_MOST = 60_000  # bytes; MUTT takes 65,536
 MESSAGE_MOST = 4_000  # characters
 HOSTNAME_MOST = 255  # characters
+OID_MOST = 1_408  # characters: 128 numbers; whoever sends a trap may put any value where an OID or address belongs
 HEADER_LINES = 2
 
 _VARBIND = re.compile(r"\.?([0-2](?:\.[0-9]+)+)(?: (.*))?", re.DOTALL)
@@ -67,9 +68,11 @@ def parse(text: bytes) -> Trap:
 
 def event(trap: Trap, moment_ns: int, identity: str, names: Names, severities: Mapping[str, int]) -> dict[str, Any]:
     """Return the event; the same trap gives the same bytes, however often it is sent."""
-    trap_oid = str(trap.first(TRAP_OID)).lstrip(".")
+    trap_oid = str(trap.first(TRAP_OID)).lstrip(".")[:OID_MOST]
     source = _address(trap.transport)
     agent = trap.first(AGENT_ADDRESS)
+    if isinstance(agent, str):
+        agent = agent[:OID_MOST]
     made: dict[str, Any] = {
         "correlation_id": identity,
         "timestamp": _iso(moment_ns),
@@ -90,7 +93,7 @@ def event(trap: Trap, moment_ns: int, identity: str, names: Names, severities: M
         made["uptime_seconds"] = trap.first(UPTIME) / 100
     enterprise = trap.first(ENTERPRISE)
     if isinstance(enterprise, str):
-        made["enterprise"] = enterprise.lstrip(".")
+        made["enterprise"] = enterprise.lstrip(".")[:OID_MOST]
     made["varbinds"] = [_varbind(oid, value, names) for oid, value in trap.varbinds if oid not in OF_THE_PROTOCOL]
     made["message"] = _message(made)
     return made

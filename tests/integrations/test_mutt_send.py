@@ -114,6 +114,34 @@ def test_a_live_process_keeps_its_journal(start: Start, host: str) -> None:
     assert "had not handed over" not in third.told()
 
 
+def test_what_one_leaves_that_ends_after_its_successor_began_goes_with_the_next_transaction(
+    stage: Stage, start: Start, host: str
+) -> None:
+    first, second = start(), start()
+    assert [first.answer(), second.answer()] == ["OK", "OK"]
+    first.begin(record(host, "of the first"))
+    first.kill()
+    second.begin(record(host, "of the second"))
+    assert second.commit() == "OK"
+    assert len(stage.wait_rows(host, 2)) == 2
+
+
+def test_a_full_disk_keeps_no_half_of_a_message_and_costs_none(stage: Stage, start: Start, host: str) -> None:
+    sender = start()
+    assert sender.answer() == "OK"
+    sender.begin(record(host, "before"))
+    (journal,) = (sender.folder / "journal").glob("*.journal")
+    size, later = journal.stat().st_size, record(host, "while the disk is full")
+    process = psutil.Process(sender.process.pid)
+    process.rlimit(psutil.RLIMIT_FSIZE, (size + 10, psutil.RLIM_INFINITY))
+    assert "the journal cannot be written" in sender.say(later)
+    assert journal.stat().st_size == size
+    process.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    sender.begin(later)  # rsyslog tries again
+    assert sender.commit() == "OK"
+    assert len(stage.wait_rows(host, 2)) == 2
+
+
 def test_a_commit_waits_until_mutt_is_there(stage: Stage, start: Start, host: str) -> None:
     sender = start()
     assert sender.answer() == "OK"
@@ -201,6 +229,8 @@ def test_the_key_is_kept_from_others(start: Start, settings_file: Path) -> None:
     ("changes", "words"),
     [
         ({"MUTT_URL": "127.0.0.1:8080"}, "MUTT_URL has to be http://HOST:PORT"),
+        ({"MUTT_URL": "http://mutt.example:808080"}, "MUTT_URL has to be http://HOST:PORT"),
+        ({"MUTT_URL": "http://[::1"}, "MUTT_URL has to be http://HOST:PORT"),
         ({"MUTT_API_KEY": ""}, "MUTT_API_KEY is missing"),
         ({"MUTT_API_KEY": "schlüssel"}, "no HTTP header can carry"),
         ({"MUTT_TIMEOUT": "soon"}, "MUTT_TIMEOUT has to be"),

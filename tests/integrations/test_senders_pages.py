@@ -46,6 +46,16 @@ def test_a_program_starts_wherever_it_is_called_from(path: str, tmp_path: Path) 
     assert done.returncode == (78 if path.startswith("curl") else 0), done.stderr
 
 
+def test_snmptrapds_user_may_read_and_write_all_that_it_is_given() -> None:
+    """Debian's unit runs it as Debian-snmp, which reads its configuration itself and cannot write to /run."""
+    page = (INTEGRATIONS / "snmptrapd" / "README.md").read_text(encoding="utf-8")
+    closed = re.findall(r"^    install .*-m [67]00 .*$", page, re.MULTILINE)
+    assert len(closed) == 3
+    assert [line for line in closed if " -o Debian-snmp " not in line] == []
+    drop_in = (INTEGRATIONS / "snmptrapd" / "snmptrapd-drop-in.conf").read_text(encoding="utf-8")
+    assert " -p " not in drop_in
+
+
 def test_the_shipped_settings_are_understood(tmp_path: Path) -> None:
     shipped = (INTEGRATIONS / "sender.env").read_text(encoding="utf-8")
     assert set(re.findall(r"^#?([A-Z_]+)=", shipped, re.MULTILINE)) == KNOWN

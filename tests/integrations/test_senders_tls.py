@@ -73,8 +73,10 @@ def drain(tmp_path: Path, end: Callable[[Running], Running]) -> Callable[[Path, 
 def test_a_certificate_of_a_stranger_is_refused_until_the_right_authority_is_named(
     stage: Stage, tls_url: str, authorities: Authorities, host: str, drain: Callable[[Path, str], Running]
 ) -> None:
-    settings = write_settings(authorities.folder / "sender.env", tls_url, MUTT_CA_FILE=str(authorities.other))
+    settings = write_settings(authorities.folder / "sender.env", tls_url, MUTT_CA_FILE="/nowhere/ca.pem")
     running = drain(settings, host)
+    wait_for(lambda: "MUTT_CA_FILE /nowhere/ca.pem: " in running.log(), "the file's name")
+    write_settings(settings, tls_url, MUTT_CA_FILE=str(authorities.other))
     wait_for(lambda: "certificate verify failed" in running.log(), "the refusal")
     write_settings(settings, tls_url, MUTT_CA_FILE=str(authorities.trusted))
     assert running.process.wait(60) == 0, running.log()
@@ -105,21 +107,25 @@ def test_curl_verifies_the_certificate_too(stage: Stage, tls_url: str, authoriti
 class Stranger(BaseHTTPRequestHandler):
     """A web server that knows nothing of MUTT's paths."""
 
+    status = 400
+
     def do_POST(self) -> None:
-        self.send_error(400, "Bad Request")
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(self.status, "of a stranger")
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-def test_a_400_that_is_not_mutts_costs_no_event(
-    stage: Stage, host: str, settings_file: Path, drain: Callable[[Path, str], Running]
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_status_that_is_not_mutts_costs_no_event(
+    stage: Stage, host: str, settings_file: Path, drain: Callable[[Path, str], Running], status: int
 ) -> None:
-    with HTTPServer((HOST, 0), Stranger) as server:
+    with HTTPServer((HOST, 0), type("Answers", (Stranger,), {"status": status})) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         write_settings(settings_file, f"http://{HOST}:{server.server_port}")
         running = drain(settings_file, host)
-        wait_for(lambda: "takes nothing now (400" in running.log(), "the refusal")
+        wait_for(lambda: f"takes nothing now ({status}" in running.log(), "the refusal")
         write_settings(settings_file, stage.url)
         assert running.process.wait(60) == 0, running.log()
         server.shutdown()

@@ -1,6 +1,7 @@
 """snmptrapd with mutt-trap, as integrations/snmptrapd/ has them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -66,7 +67,12 @@ class Snmptrapd:
         )
         configuration = self.folder / "snmptrapd.conf"
         configuration.write_text(text, encoding="utf-8")
-        arguments = ["-f", "-Lo", "-C", "-c", str(configuration), "-n", "-Onxt", f"udp:{HOST}:{self.port}"]
+        of_the_unit = adapted(
+            "snmptrapd/snmptrapd-drop-in.conf",
+            # Without the warnings' w it says when it listens; hosts stay numbers here.
+            {"-LOw": f"-Lo -n -C -c {configuration}", "udp:162 udp6:162": f"udp:{HOST}:{self.port}"},
+        )
+        arguments = of_the_unit.rstrip().rpartition("/usr/sbin/snmptrapd ")[2].split()
         running = self.end(started(snmptrapd, arguments, self.folder, **self._environment()))
         wait_for(lambda: "NET-SNMP version" in running.log(), "snmptrapd to listen")
 
@@ -248,6 +254,7 @@ def test_what_cannot_be_read_is_kept_and_holds_up_no_other(stage: Stage, snmptra
     snmptrapd.send("100", own)
     snmptrapd.wait_spooled(1)
     (snmptrapd.spool / "00000000000000000001-x.trap").write_bytes(b"neither\nof\nthese")
+    shutil.copy(next(snmptrapd.spool.glob("*.trap")), snmptrapd.spool / "a-copy-of-somebody's.trap")
     assert "is kept as" in snmptrapd.drained()
     assert len(rows(stage, own, 1)) == 1
     assert (snmptrapd.spool / "00000000000000000001-x.trap.bad").read_bytes() == b"neither\nof\nthese"

@@ -153,15 +153,36 @@ def test_an_event_fits_whatever_its_values(sizes: list[int]) -> None:
     assert len(record(made(text_of(".1.3.6.1.6.3.1.1.5.1", *varbinds)))) <= EVENT_MOST
 
 
+@pytest.mark.parametrize("oid", ["18.1.3.0", "1.1.4.3.0", "1.1.4.1.0"], ids=["agent", "enterprise", "trap"])
+@pytest.mark.parametrize("value", [UMLAUT * 30_000, bytes(25_000)], ids=["text", "bytes"])
+def test_an_event_fits_whatever_stands_where_an_oid_or_an_address_belongs(oid: str, value: bytes) -> None:
+    lines = {"1.1.4.1.0": ".1.3.6.1.6.3.1.1.5.1", oid: hexed(value)}
+    text = HEAD + "".join(f".1.3.6.1.6.3.{name} {value}\n" for name, value in lines.items()).encode()
+    assert len(record(made(text))) <= EVENT_MOST
+
+
 @pytest.mark.parametrize("text", [b"", b"host\n", b"a\nb\nIF-MIB::ifIndex.3 3\n", b"a\nb\n.1.3.6.1.2.1.1.3.0 1\n"])
 def test_what_is_no_trap_is_said_so(text: bytes) -> None:
     with pytest.raises(TrapError):
         parse(text)
 
 
+def handle(spool: Path, text: bytes, limit: int | None = None) -> "subprocess.CompletedProcess[bytes]":
+    """Run the handler; `limit` is the size in bytes at which its files cannot grow any more, as on a full disk."""
+    size = [] if limit is None else ["prlimit", f"--fsize={limit}"]
+    command = [sys.executable, "-IBS", str(INTEGRATIONS / "snmptrapd" / "mutt-trap"), "--spool", str(spool)]
+    return subprocess.run([*size, *command], input=text, capture_output=True, check=False)
+
+
+def test_a_full_disk_is_said_so_and_keeps_no_half_of_a_trap(tmp_path: Path) -> None:
+    done = handle(tmp_path / "spool", link(".1.3.6.1.6.3.1.1.5.3", 2), limit=16)
+    assert done.returncode == 1
+    assert b"a trap is lost, since" in done.stderr
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
 def test_a_spool_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "spool").write_bytes(b"a file")
-    command = [sys.executable, "-IS", str(INTEGRATIONS / "snmptrapd" / "mutt-trap"), "--spool", str(tmp_path / "spool")]
-    done = subprocess.run(command, input=link(".1.3.6.1.6.3.1.1.5.3", 2), capture_output=True, check=False)
+    done = handle(tmp_path / "spool", link(".1.3.6.1.6.3.1.1.5.3", 2))
     assert done.returncode == 1
     assert b"a trap is lost, since" in done.stderr
