@@ -35,7 +35,7 @@ _MEANINGS = (
         "{what} at {at} does not speak TLS there: give the server a certificate or name its TLS port{without}",
     ),
     (
-        ("CERTIFICATE_REQUIRED", "certificate required"),
+        ("CERTIFICATE_REQUIRED", "certificate required", "requires a valid client certificate"),
         "{what} at {at} asks for a certificate of its clients, and MUTT has none: let the server ask for none",
     ),
     (("SSL", "TLS"), "the TLS handshake with {what} at {at} failed: {error}"),

@@ -3,6 +3,8 @@
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,14 @@ class Authorities:
         self._trusted.cert_pem.write_to_path(str(self.trusted))
         self._other.cert_pem.write_to_path(str(self.other))
 
-    def issue(self, name: str, *names: str, ended: bool = False, known: bool = True) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, *names: str, ended: bool = False, early: bool = False, known: bool = True
+    ) -> tuple[Path, Path]:
         """Return the files of a certificate for `names` (localhost and its address when none) and of its key."""
         authority = self._trusted if known else self._other
+        begin = datetime.now(UTC) + timedelta(days=1) if early else PAST - timedelta(days=1)
         end = PAST if ended else datetime.now(UTC) + timedelta(days=30)
-        leaf = authority.issue_cert(*(names or (NAME, HOST)), not_before=PAST - timedelta(days=1), not_after=end)
+        leaf = authority.issue_cert(*(names or (NAME, HOST)), not_before=begin, not_after=end)
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         leaf.cert_chain_pems[0].write_to_path(str(certificate))
         leaf.private_key_pem.write_to_path(str(key))
@@ -93,6 +98,16 @@ class TlsRedis:
         chosen = certificate or self._good
         with self._client() as client:
             client.execute_command("CONFIG", "SET", "tls-cert-file", str(chosen[0]), "tls-key-file", str(chosen[1]))
+
+    @contextmanager
+    def asking_clients(self) -> Iterator[None]:
+        """Ask clients for a certificate."""
+        with self._client() as client:
+            client.config_set("tls-auth-clients", "yes")
+            try:
+                yield
+            finally:
+                client.config_set("tls-auth-clients", "no")
 
     def hang_up(self) -> None:
         """Cut all connections of clients, so that they have to connect anew."""
@@ -181,6 +196,27 @@ class TlsPostgres:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
             )
+
+    @contextmanager
+    def asking_clients(self) -> Iterator[None]:
+        """Ask clients for a certificate."""
+        access = self.folder / "pg_hba.conf"
+        before = access.read_text(encoding="utf-8")
+        shutil.copyfile(self._trusted, self.folder / "clients.pem")
+        self._give_away(self.folder / "clients.pem")
+        with psycopg.connect(self.url, autocommit=True) as operator:
+            operator.execute("ALTER SYSTEM SET ssl_ca_file = 'clients.pem'")
+
+            def reload(text: str, *, welcome: bool) -> None:
+                access.write_text(text, encoding="utf-8")
+                operator.execute("SELECT pg_reload_conf()")
+                wait_for(lambda: self._answers() is welcome, "the access in use")
+
+            reload(before.replace("\n", " clientcert=verify-ca\n"), welcome=False)
+            try:
+                yield
+            finally:
+                reload(before, welcome=True)
 
     def stop(self) -> None:
         """End it."""

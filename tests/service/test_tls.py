@@ -27,7 +27,8 @@ from tests.harness.tls_servers import PASSWORD, PAST, Authorities, TlsPostgres, 
 from tests.harness.waiting import eventually
 from tests.service.web_api import Api
 
-EXPIRED, OTHER_NAME, UNKNOWN = "has expired: renew it", "is for another name", "is signed by nobody trusted here"
+EXPIRED, EARLY = "has expired: renew it", "is not valid yet: check the clocks"
+OTHER_NAME, UNKNOWN = "is for another name", "is signed by nobody trusted here"
 
 
 def passable(folder: Path) -> Path:
@@ -97,10 +98,11 @@ FAULTS = pytest.mark.parametrize(
     [
         ({}, None),
         ({"ended": True}, EXPIRED),
+        ({"early": True}, EARLY),
         ({"names": ["other.example"]}, OTHER_NAME),
         ({"known": False}, UNKNOWN),
     ],
-    ids=["right", "expired", "another name", "unknown authority"],
+    ids=["right", "expired", "too early", "another name", "unknown authority"],
 )
 
 
@@ -130,6 +132,19 @@ async def test_postgresql_is_trusted_only_with_a_certificate_that_is_right(
         assert {OTHER_NAME: "set DB_HOST", UNKNOWN: "name its authority in DB_TLS_CA_CERT_PATH"}.get(
             words or "", ""
         ) in heard
+
+
+async def test_servers_that_ask_for_a_certificate_are_told_to_ask_for_none(
+    tls_redis: TlsRedis, tls_postgres: TlsPostgres
+) -> None:
+    tls_redis.show()
+    tls_postgres.show()
+    with tls_redis.asking_clients(), tls_postgres.asking_clients():
+        heard = await redis_health(tls_redis.environment), await postgres_health(tls_postgres.environment)
+    for words, server in zip(heard, ("Redis", "PostgreSQL"), strict=True):
+        assert words
+        assert f"{server} at localhost:" in words
+        assert "asks for a certificate of its clients, and MUTT has none: let the server ask for none" in words
 
 
 def issue(authorities: Authorities, **how: object) -> tuple[Path, Path]:
