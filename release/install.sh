@@ -33,7 +33,7 @@ root='' python='' systemd=yes purge=no action='' version=''
 while [ $# -gt 0 ]; do
     case $1 in
     --root | --python)
-        [ $# -ge 2 ] || fail "$1 needs a value; see --help"
+        [ -n "${2:-}" ] || fail "$1 needs a value; see --help" # an empty one would mean the system itself
         if [ "$1" = --root ]; then root=${2%/}; else python=$2; fi
         shift
         ;;
@@ -51,6 +51,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 action=${action:-install}
+case $version in
+*/* | .*) fail "$version is no name of a release; install.sh list shows what is there" ;; # a path would pass for another
+esac
 
 base=$root/opt/mutt
 releases=$base/releases
@@ -99,7 +102,12 @@ find_python() {
     oldest=$(printf '%s\n%s\n' "$libc" "$have" | sort -V | head -n 1)
     [ "$oldest" = "$libc" ] || fail "the bundle's wheels need glibc $libc or newer and this system has $have"
     seen=''
-    for candidate in ${python:-"python$wanted" python3 "/usr/bin/python$wanted" "/usr/local/bin/python$wanted"}; do
+    if [ -n "$python" ]; then
+        set -- "$python"
+    else
+        set -- "python$wanted" python3 "/usr/bin/python$wanted" "/usr/local/bin/python$wanted"
+    fi
+    for candidate; do
         path=$(command -v "$candidate" 2>/dev/null) || continue
         is=$(python_version "$path")
         seen="$seen $path ($is)"
@@ -144,6 +152,7 @@ build() {
         say "$version is there already: looked after configuration and units only"
         return
     fi
+    check_space
     # Under another name until all of it is there: what was interrupted is never taken for a release.
     staging=$releases/.$version.partial
     rm -rf "$staging" "$target"
@@ -196,25 +205,32 @@ configure() {
 }
 
 place_units() {
-    mkdir -p "$units"
+    # Renamed when all are there: a full disk leaves no half of a unit.
+    rm -rf "$units/.mutt.new"
+    mkdir -p "$units/.mutt.new"
+    if ! cp "$releases/$version"/systemd/mutt* "$units/.mutt.new"; then
+        rm -rf "$units/.mutt.new"
+        fail "the units could not be written to $units, which is as it was: the lines above say why"
+    fi
+    mv -f "$units/.mutt.new"/* "$units"
+    rmdir "$units/.mutt.new"
     for unit in "$units"/mutt-*.service "$units"/mutt-*.timer "$units/mutt.target"; do
         if [ -f "$unit" ] && [ ! -f "$releases/$version/systemd/$(basename "$unit")" ]; then rm -f "$unit"; fi
     done
-    cp "$releases/$version"/systemd/mutt* "$units"
     if of_this_system && command -v restorecon >/dev/null; then restorecon -R "$base" "$units" "$configuration"; fi
 }
 
 switch() {
     before=$(in_use current)
+    if [ -n "$before" ] && [ "$before" != "$version" ] && [ -d "$releases/$before" ]; then
+        ln -sfn "releases/$before" "$base/previous" # first: what is interrupted here can still be rolled back
+    fi
     ln -sfn "releases/$version" "$base/.current.new"
     mv -T "$base/.current.new" "$base/current" # one rename: at no moment is there no release
     for entry in "$releases/$version"/*; do ln -sfn "current/$(basename "$entry")" "$base/$(basename "$entry")"; done
     for link in "$base"/*; do
         if [ -L "$link" ] && [ ! -e "$link" ]; then rm "$link"; fi
     done
-    if [ -n "$before" ] && [ "$before" != "$version" ] && [ -d "$releases/$before" ]; then
-        ln -sfn "releases/$before" "$base/previous"
-    fi
     systemctl_does daemon-reload
 }
 
@@ -237,7 +253,6 @@ install)
     version=$(value "$here" version)
     find_python
     one_at_a_time
-    check_space
     make_user
     check_user_runs_python
     mkdir -p "$releases"
@@ -267,8 +282,10 @@ remove)
     one_at_a_time
     release_of "$version" || fail "there is no release ${version:-without a name}; install.sh list shows what is there"
     [ "$version" != "$(in_use current)" ] || fail "$version is in use: first install or roll back to another one"
-    rm -rf "${releases:?}/$version"
     if [ "$version" = "$(in_use previous)" ]; then rm "$base/previous"; fi
+    rm -rf "$releases/.$version.partial" # so named, the half of one that an interruption leaves is no release
+    mv "$releases/$version" "$releases/.$version.partial"
+    rm -rf "$releases/.$version.partial"
     say "removed $version"
     ;;
 uninstall)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def network_is_deniable() -> bool:
     return bool(tool) and subprocess.run([str(tool), "-n", "true"], capture_output=True, check=False).returncode == 0
 
 
-def run_installer(script: Path, root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_installer(
+    script: Path, root: Path, *arguments: str, before: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
     """Run install.sh on `root`; with no network where the system can deny it, else with a proxy that is not there."""
     denied = ["unshare", "-n"] if network_is_deniable() else []
     environment = {
@@ -64,7 +67,7 @@ def run_installer(script: Path, root: Path, *arguments: str) -> "subprocess.Comp
         "PIP_INDEX_URL": NOWHERE,
     }
     return subprocess.run(
-        [*denied, "sh", str(script), *arguments, "--root", str(root)],
+        [*denied, *before, "sh", str(script), *arguments, "--root", str(root)],
         env=environment,
         cwd="/",
         stdin=subprocess.DEVNULL,

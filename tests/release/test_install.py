@@ -4,12 +4,14 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from scripts import make_release
+from tests.harness.documents import command
 from tests.release.bundles import WHEELS, install, run_installer, tiny, unpacked
 
 FIRST, SECOND = "2.5.0-1", "2.5.0-2"
@@ -126,6 +128,54 @@ def test_a_rollback_is_one_command_and_brings_the_units_back_too(upgraded: tuple
     assert "is in use" in refusal(installer, root, "remove", FIRST)
     assert run_installer(installer, root, "remove", SECOND).returncode == 0
     assert "no release" in refusal(installer, root, "rollback")
+
+
+def test_a_release_in_use_is_not_removed_by_another_spelling_of_its_name(installed: Path, tmp_path: Path) -> None:
+    installer = installed / "opt/mutt/install.sh"
+    for spelling in (f"{FIRST}/", f"../releases/{FIRST}", f"./{FIRST}", ".."):
+        assert "is no name of a release" in refusal(installer, installed, "remove", spelling)
+    assert imported_from(installed) == FIRST
+
+
+def test_a_root_that_is_empty_is_not_the_system(first: Path) -> None:
+    done = subprocess.run(
+        ["sh", str(first / "install.sh"), "list", "--root", ""], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "--root needs a value" in done.stderr) == (1, True)
+
+
+def test_an_installation_that_is_killed_at_the_switch_can_be_rolled_back(
+    upgraded: tuple[Path, str], second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_of(upgraded[0], tmp_path)
+    base, tools = root / "opt/mutt", tmp_path / "bin"
+    (base / "previous").unlink()
+    (base / "current").unlink()
+    (base / "current").symlink_to(f"releases/{FIRST}")
+    command(tools, "mv", tmp_path / "mv")
+    (tmp_path / "mv").write_text('#!/bin/sh\n/bin/mv "$@"\n[ "$1" != -T ] || kill -9 $PPID\n', encoding="ascii")
+    (tmp_path / "mv").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        assert run_installer(second / "install.sh", root).returncode == -signal.SIGKILL
+    assert imported_from(root) == SECOND
+    assert run_installer(base / "install.sh", root, "rollback").returncode == 0
+    assert imported_from(root) == FIRST
+
+
+def test_a_full_disk_leaves_what_is_installed_as_it_was(installed: Path, second: Path, tmp_path: Path) -> None:
+    # No file can grow beyond a size, which ends a writer as a full disk does.
+    root = copy_of(installed, tmp_path)
+    before = {path: path.read_bytes() for path in (root / UNITS).iterdir()}
+    done = run_installer(second / "install.sh", root, before=("prlimit", "--fsize=9000"))
+    assert done.returncode != 0
+    assert [path.name for path in (root / "opt/mutt/releases").iterdir()] == [FIRST], "no half of the second one"
+    assert {path: path.read_bytes() for path in (root / UNITS).iterdir()} == before
+    assert imported_from(root) == FIRST
+    # All of the release is there, and the units do not fit any more.
+    done = run_installer(root / "opt/mutt/install.sh", root, "rollback", FIRST, before=("prlimit", "--fsize=300"))
+    assert done.returncode != 0
+    assert {path: path.read_bytes() for path in (root / UNITS).iterdir()} == before
 
 
 def test_a_process_goes_on_with_the_libraries_of_its_own_release_after_a_switch(
