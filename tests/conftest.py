@@ -18,6 +18,8 @@ Coroutines are tests (anyio_mode=auto); their fixtures run in the same loop. Nev
 (harness/waiting.py). With CI=true a skipped test is a failed one.
 """
 
+import io
+import logging
 import os
 import shutil
 import tempfile
@@ -31,8 +33,10 @@ import pytest
 import redis
 import redis.asyncio
 
+from mutt.settings import LogSettings
 from scripts.devtools.embedded import PostgresServer, RedisServer
 from scripts.devtools.services import HOST, TREE, Service, database_environment, redis_environment
+from services.logging_utils import configure
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.moogsoft import MoogStandIn
 from tests.harness.nursery import Nursery
@@ -80,6 +84,27 @@ def refuse_skip(report: Report) -> Report:
 def anyio_backend() -> str:
     """Run coroutines on asyncio alone: the services do."""
     return "asyncio"
+
+
+@pytest.fixture
+def said() -> Iterator[Callable[[], str]]:
+    """Return what gives the lines that were logged since it was last called, whoever set logging up before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure(LogSettings(), "test")
+    handler, lines = root.handlers[0], io.StringIO()
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(lines)
+
+    def take() -> str:
+        text = lines.getvalue()
+        lines.seek(0)
+        lines.truncate()
+        return text
+
+    yield take
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -315,7 +315,8 @@ class PostgresServer:
             raise EmbeddedServerError("the server has not been started: call start() first")
         server = psutil.Process(self.process.pid)
         for process in (server, *server.children(recursive=True)):
-            process.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):  # a backend whose client has just gone
+                process.send_signal(number)
 
 
 def _server_environment(folder: Path) -> dict[str, str]:

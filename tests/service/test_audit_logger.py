@@ -26,7 +26,7 @@ from services.audit_logger import (
     write_deliveries,
     write_rows,
 )
-from services.schema import schema_version
+from services.schema import SCHEMA_VERSION, schema_version
 from tests.harness.servers import Databases
 from tests.harness.waiting import eventually
 
@@ -305,7 +305,7 @@ async def test_a_role_with_the_documented_grants_writes_everything(writer: Conne
     await write_all(writer, [*far, row_of()])
     await write_deliveries(writer, [Delivery(str(uuid4()), datetime(2041, 1, 1, tzinfo=UTC), 1, 200, "success")])
 
-    assert await schema_version(writer) == 1
+    assert await schema_version(writer) == SCHEMA_VERSION
     assert await count(connection) == 3
     with pytest.raises(InsufficientPrivilege):
         await writer.execute("DELETE FROM event_audit_log")

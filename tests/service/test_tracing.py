@@ -280,11 +280,11 @@ def test_a_collectors_address_has_to_be_one(address: str) -> None:
         read(TracingSettings, {"OTEL_EXPORTER_OTLP_ENDPOINT": address})
 
 
-def test_an_exporter_that_raises_is_a_collector_that_takes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exporter_that_raises_is_a_collector_that_takes_nothing(said: Callable[[], str]) -> None:
     class Broken(SpanExporter):
         def export(self, _spans: Sequence[ReadableSpan]) -> SpanExportResult:
             raise ValueError("metadata was invalid")
 
     exporter = TellingExporter(Broken(), "http://collector:4317", Heard())
     assert exporter.export([]) is SpanExportResult.FAILURE
-    assert "metadata was invalid" in "".join(capfd.readouterr())
+    assert "metadata was invalid" in said()

@@ -200,7 +200,7 @@ async def test_a_vault_that_hangs_holds_up_nothing(
 
 
 async def test_while_vault_refuses_it_is_asked_again_in_good_time_and_not_without_a_pause(
-    vault: Filled, capfd: pytest.CaptureFixture[str]
+    vault: Filled, said: Callable[[], str]
 ) -> None:
     secrets = VaultSecrets(vault.settings)
     await secrets.read()
@@ -210,7 +210,7 @@ async def test_while_vault_refuses_it_is_asked_again_in_good_time_and_not_withou
     await secrets.refresh()
     assert "refuses the AppRole" in str(secrets.problem)
     assert secrets._due() == vault.settings.refresh_interval
-    assert "".join(capfd.readouterr()).count("no longer valid") == 1
+    assert said().count("no longer valid") == 1
     vault.server.client.sys.enable_auth_method("approle")
 
 
@@ -332,17 +332,17 @@ async def test_a_file_of_the_secret_id_that_is_of_no_use_is_named(
 
 
 async def test_a_file_of_the_secret_id_that_others_can_read_is_warned_of_once(
-    vault: Filled, capfd: pytest.CaptureFixture[str]
+    vault: Filled, said: Callable[[], str]
 ) -> None:
     path = Path(vault.settings.secret_id_file)
     await open_secrets(vault.settings, {})
-    assert "can be read by others" not in "".join(capfd.readouterr())
+    assert "can be read by others" not in said()
     path.chmod(0o640)  # noqa: ASYNC240  (one system call)
     secrets = VaultSecrets(vault.settings)
     await secrets.read()
     vault.revoke(vault.token(secrets))
     await secrets.refresh()
-    shown = "".join(capfd.readouterr())
+    shown = said()
     assert shown.count("can be read by others than its owner: chmod 0400") == 1
     assert "mode=0640" in shown
     assert SECRET_ID not in shown
