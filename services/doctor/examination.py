@@ -106,7 +106,8 @@ async def _certificate(name: str, address: tuple[str, int], postgres: bool) -> F
     try:
         shown = await certificates.presented(address, postgres=postgres)
     except (OSError, ValueError) as error:
-        return warning(what, f"{at} shows none ({error})", "see what is said of the server itself")
+        why = str(error) or "no answer in time"  # a TimeoutError says nothing
+        return warning(what, f"{at} shows none ({why})", "see what is said of the server itself")
     end = shown.not_valid_after_utc
     days = (end.timestamp() - time.time()) / DAY
     seen = f"{at}, until {end:%Y-%m-%d %H:%M} UTC"

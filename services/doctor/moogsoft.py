@@ -33,5 +33,5 @@ async def examine(settings: MoogForwarderSettings) -> list[Finding]:
     except (OSError, TimeoutError) as error:
         told = explain(str(error), Server("Moogsoft", at, "MOOG_WEBHOOK_URL", CA_VARIABLE))
         remedy = "do that" if told else "mend MOOG_WEBHOOK_URL, or the way there (firewall, proxy)"
-        return [problem("moogsoft", told or f"{at} cannot be reached ({error or type(error).__name__})", remedy)]
+        return [problem("moogsoft", told or f"{at} cannot be reached ({str(error) or 'no answer in time'})", remedy)]
     return [ok("moogsoft", f"{at} reached; nothing was sent")]

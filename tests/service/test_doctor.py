@@ -22,6 +22,7 @@ from mutt.settings import SERVICES
 from scripts.devtools.embedded import free_port
 from scripts.devtools.services import HOST, TREE, database_environment
 from services.doctor import examination
+from services.runtime import certificates
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.processes import StartService
 from tests.harness.proxy import Proxy
@@ -251,6 +252,18 @@ async def test_a_server_that_hangs_costs_its_own_time_alone(
     found = await look(environ | {"REDIS_PORT": str(hanging.port)}, "alerter")
     is_bad(found["redis"], "no answer within 1 s", "it hangs")
     assert found["schema"].state is State.OK
+
+
+async def test_a_server_that_never_shakes_hands_is_told_from_one_that_is_away(
+    environ: dict[str, str], webhook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "PATIENCE", 0.5)
+    secure = webhook.replace("http:", "https:")
+    found = await look(environ | {"MOOG_WEBHOOK_URL": secure}, "moog-forwarder")
+    is_bad(found["moogsoft"], "cannot be reached (no answer in time)", "mend MOOG_WEBHOOK_URL")
+    is_bad(found["certificate of moogsoft"], "shows none (no answer in time)", "", State.WARNING)
+    found = await look(environ | {"MOOG_WEBHOOK_URL": f"https://{HOST}:{free_port()}/"}, "moog-forwarder")
+    is_bad(found["moogsoft"], "Connect call failed", "mend MOOG_WEBHOOK_URL")
 
 
 async def test_a_server_that_answers_as_none_of_its_kind_hides_nothing_of_the_others(environ: dict[str, str]) -> None:
