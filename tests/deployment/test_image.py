@@ -181,6 +181,12 @@ def test_redis_is_started_by_compose_as_by_the_overlay() -> None:
     assert re.sub(r"maxmemory \d+mb", "", theirs) == re.sub(r"maxmemory \d+mb", "", ours)
 
 
+def test_redis_has_twice_its_maxmemory_as_sizing_asks() -> None:
+    service = COMPOSE["services"]["redis"]
+    (most,) = re.findall(r"maxmemory (\d+)mb", service["command"][-1])
+    assert 2 * int(most) <= int(service["mem_limit"].removesuffix("m"))
+
+
 def test_the_secrets_that_are_made_are_those_of_compose_and_of_the_pods(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o755)
