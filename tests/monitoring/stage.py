@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from tests.harness.processes import fetch
 from tests.harness.programs import program
 from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
-from tests.monitoring.files import MONITORING, ROOT
+from tests.monitoring.files import MONITORING
 from tests.service.moog_stage import TLS_FOLDER, Moogsoft
 
 QUICKLY = "1s"  # in the place of 15 s
@@ -159,9 +158,8 @@ class Stage:
         redis, database = urlsplit(self.stack.redis_server.url), urlsplit(self.stack.database_url)
         mutt = self.folder / "mutt"
         mutt.mkdir(exist_ok=True)
-        for path, there in (("scripts", "scripts"), ("monitoring", "monitoring"), ("venv", sys.prefix)):
-            if not (mutt / path).exists():
-                (mutt / path).symlink_to(ROOT / there)
+        if not (mutt / "monitoring").exists():
+            (mutt / "monitoring").symlink_to(MONITORING)
         for name, key in (("key", WEBUI_API_KEY), ("ingest-key", INGEST_API_KEY)):
             (self.folder / name).write_text(f"X-API-KEY: {key}\n", encoding="utf-8")
         return Shell(
@@ -218,6 +216,6 @@ def follow(stage: Stage, page: Path) -> str:
     """Run all blocks of a page as they stand and return what they printed; a command that fails ends it."""
     with stage.shell() as shell:
         printed = "".join(shell.run(block) for block in blocks(page))
-    for sign in ("(error)", "NOAUTH", "parse error", "psql: error"):
+    for sign in ("ERR ", "NOAUTH", "WRONGTYPE", "parse error", "psql: error", '"status":"error"'):
         assert sign not in printed, f"{page.name}:\n{printed}"
     return printed
