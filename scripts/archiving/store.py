@@ -17,7 +17,7 @@ from scripts.archiving.errors import ArchiveError
 from services.runtime.secrets import SecretSource
 
 MARK = "mutt-archive.json"
-CONNECT_SECONDS, REQUEST_SECONDS, TRIES = 5, 60, 3
+CONNECT_SECONDS, REQUEST_SECONDS, TRIES = 5, 40, 3  # a server that hangs is told after two minutes
 
 
 class Sink:
