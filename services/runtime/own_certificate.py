@@ -40,24 +40,26 @@ class OwnCertificate:
                 await asyncio.wait_for(hangup.wait(), LOOK_SECONDS)
             hangup.clear()
             state = self._state()
-            if state == self._seen:
+            if state == self._seen and "certificate" not in health.notes:
                 continue
-            self._seen = state
             try:
                 _context(*self._files)  # a trial: a pair that does not fit must not get into the one in use
                 self.context.load_cert_chain(*self._files)
+                self.fingerprint = self._note()
             except (SettingsError, OSError) as error:
-                # The two files are seldom replaced in one step: the second brings the next look.
+                # The two files are seldom replaced in one step. Tried again at each look: a right to read that comes
+                # later changes no file.
                 problem = f"the new certificate is refused, the one in use stays: {error}"
-                log.error(problem)  # noqa: TRY400  (no trace tells more)
+                if health.notes.get("certificate") != problem:
+                    log.error(problem)  # noqa: TRY400  (no trace tells more)
                 health.notes["certificate"] = problem
             else:
+                self._seen = state
                 health.notes.pop("certificate", None)
-                self.fingerprint = self._note()
 
     def _note(self) -> str:
         """Tell until when the certificate is good, and return its fingerprint."""
-        shown = x509.load_pem_x509_certificates(Path(self._files[0]).read_bytes())[0]
+        shown = _certificate(self._files[0])
         self._ends.set(shown.not_valid_after_utc.timestamp())
         log.info("the own certificate", ends=shown.not_valid_after_utc.isoformat())
         return shown.fingerprint(SHA256()).hex()
@@ -86,6 +88,7 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
             Path(path).read_bytes()
         except OSError as error:
             raise SettingsError(f"{variable}={path!r} cannot be read: {error.strerror}") from error
+    _certificate(certificate)
     try:
         context.load_cert_chain(certificate, key, password=_no_passphrase)
     except ssl.SSLError as error:
@@ -94,6 +97,13 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
             f"in PEM form ({error.reason or error})"
         ) from error
     return context
+
+
+def _certificate(path: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
+    except ValueError as error:
+        raise SettingsError(f"MUTT_TLS_CERT_PATH={path!r} holds no certificate in PEM form ({error})") from error
 
 
 def _no_passphrase() -> str:

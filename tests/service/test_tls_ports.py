@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import ssl
 import subprocess
@@ -21,6 +22,7 @@ from mutt.server_settings import OwnTlsSettings
 from mutt.variables import read
 from scripts.devtools.services import HOST
 from services.runtime.certificates import presented
+from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 from services.runtime.own_certificate import own_certificate
 from services.web_ui.testimony import _ask
@@ -138,6 +140,38 @@ async def test_a_renewed_certificate_is_shown_without_a_restart_and_a_half_renew
     assert [float(line.split()[1]) for line in page.splitlines() if line.startswith(f'{ENDS}{{peer="own"}}')] == [ends]
 
 
+async def test_a_certificate_that_is_read_in_part_stops_no_later_renewal(
+    authorities: Authorities, pair: tuple[Path, Path]
+) -> None:
+    instruments = CommonInstruments(CollectorRegistry())
+    own = own_certificate(read(OwnTlsSettings, variables(pair)), instruments.certificate_ends)
+    assert own
+    health, hangup = Health("test", instruments), asyncio.Event()
+    keeping = asyncio.create_task(own.keep_fresh(hangup, health))
+    first = own.fingerprint
+    # OpenSSL takes its own form of a certificate, which others cannot read.
+    pair[0].write_bytes(pair[0].read_bytes().replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-"))
+    hangup.set()
+    refusal = str(await eventually(lambda: health.notes.get("certificate"), "a refusal"))
+    assert "MUTT_TLS_CERT_PATH" in refusal
+    assert own.fingerprint == first
+    fresh = authorities.issue("fresh")
+    for old, new in zip(pair, fresh, strict=True):
+        old.write_bytes(new.read_bytes())
+    hangup.set()
+    await eventually(lambda: own.fingerprint != first, "the renewed certificate")
+    assert "certificate" not in health.notes
+    # What was in the way may leave no trace in the file, as a right to read it, or a handle that was lacking.
+    moment = 1_700_000_000
+    good = pair[0].read_bytes()
+    for content in (good.replace(b"A", b"B"), good):
+        pair[0].write_bytes(content)
+        os.utime(pair[0], (moment, moment))
+        hangup.set()
+        await eventually(lambda: ("certificate" in health.notes) is (content is not good), "a look")  # noqa: B023
+    keeping.cancel()
+
+
 def test_the_commands_of_the_page_on_tls_work_as_they_stand(
     ingestor: ServiceProcess, authorities: Authorities, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -194,6 +228,7 @@ def test_the_web_ui_serves_https_and_warns_of_a_key_that_everybody_may_open(
     [
         ("certificate", "MUTT_TLS_CERT_PATH='{certificate}' cannot be read: No such file"),
         ("key", "are no certificate and its private key in PEM form"),
+        ("form", "MUTT_TLS_CERT_PATH='{certificate}' holds no certificate in PEM form"),
         ("half", "MUTT_TLS_KEY_PATH is not set: TLS needs both"),
     ],
 )
@@ -205,6 +240,8 @@ def test_a_certificate_that_is_of_no_use_is_refused_at_the_start(
         pair[0].unlink()
     elif spoil == "key":
         pair[1].write_text("no key")
+    elif spoil == "form":
+        pair[0].write_bytes(pair[0].read_bytes().replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-"))
     else:
         here["MUTT_TLS_KEY_PATH"] = ""
     ends = CommonInstruments(CollectorRegistry()).certificate_ends
