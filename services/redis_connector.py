@@ -42,11 +42,12 @@ class RedisPassword(RotatingPassword, CredentialProvider):
     def __init__(self, secrets: SecretSource) -> None:
         super().__init__(secrets, "REDIS_PASS")
 
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what a new connection authenticates with: a password alone, hence the default user."""
-        return (self.now(),)
+    def get_credentials(self) -> Any:
+        """Return what a new connection authenticates with: a password alone, hence the default user, or nothing."""
+        password = self.now()
+        return (password,) if password else ()
 
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+    async def get_credentials_async(self) -> Any:
         """Do the same: nothing here waits."""
         return self.get_credentials()
 
@@ -62,7 +63,7 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
         "primary": Primary(settings, secrets) if settings.mode == SENTINEL else None,
         "host": settings.host,
         "port": settings.port,
-        "credential_provider": RedisPassword(secrets) if secrets.get("REDIS_PASS_CURRENT") else None,
+        "credential_provider": RedisPassword(secrets),
         "socket_connect_timeout": settings.timeout,
         "socket_timeout": settings.timeout + blocking_seconds,
         "socket_keepalive": True,

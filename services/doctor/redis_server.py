@@ -58,10 +58,10 @@ async def _reason(client: Redis) -> str | None:
 def _password(client: Redis, secrets: SecretSource, at: str) -> Finding:
     provider = client.connection_pool.connection_kwargs["credential_provider"]
     following = secrets.get("REDIS_PASS_NEXT")
-    if provider is not None and following and provider.now() == following != secrets.get("REDIS_PASS_CURRENT"):
+    if following and provider.now() == following != secrets.get("REDIS_PASS_CURRENT"):
         remedy = "end the rotation: make it REDIS_PASS_CURRENT (docs/operations/rotation.md)"
         return warning("redis", f"reached at {at} by REDIS_PASS_NEXT", remedy)
-    if provider is None:
+    if not provider.now():
         return warning("redis", f"reached at {at} without a password", "set requirepass and REDIS_PASS_CURRENT")
     return ok("redis", f"reached at {at} by REDIS_PASS_CURRENT")
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
@@ -12,6 +13,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
 from scripts.connections import database_url as script_database_url
+from scripts.devtools.embedded import RedisServer
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
 from services.runtime.health import PROBE_TIMEOUT, Health
@@ -44,6 +46,24 @@ async def test_no_password_that_holds_is_an_error_and_a_fresh_one_is_found(redis
     with pytest.raises(AuthenticationError):
         await client.ping()
     held.write_text(environment["REDIS_PASS_CURRENT"])
+    assert await client.ping()
+    await client.aclose()
+
+
+async def test_the_first_password_of_a_server_that_had_none_is_found(own_redis: RedisServer, tmp_path: Path) -> None:
+    settings, environment = redis_settings(own_redis.url)
+    held = tmp_path / "password"
+    held.write_text("")
+    with redis.Redis.from_url(own_redis.url) as administrator:
+        administrator.config_set("requirepass", "")
+        secrets = EnvironmentSecrets({"REDIS_PASS_CURRENT_FILE": str(held)})
+        client = redis_connector.connect(settings, secrets)
+        assert await client.ping()
+        held.write_text(environment["REDIS_PASS_CURRENT"])
+        administrator.config_set("requirepass", environment["REDIS_PASS_CURRENT"])
+        administrator.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(RedisError):
+        await client.ping()
     assert await client.ping()
     await client.aclose()
 
