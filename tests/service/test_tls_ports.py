@@ -205,7 +205,11 @@ async def test_the_console_asks_an_ingestor_by_its_certificate_where_only_its_ad
 
         health = str(await eventually(reported, "a report with an address"))
     async with aiohttp.ClientSession() as session:
-        assert (await _ask(session, "ingestor", name, health)).kind == "ok"
+
+        async def is_heard() -> Any:
+            return (await _ask(session, "ingestor", name, health)).kind == "ok"
+
+        await eventually(is_heard, "health by the certificate")
         other = health[:-64] + "0" * 64
         heard = await _ask(session, "ingestor", name, other)
     assert heard.state == "silent"
