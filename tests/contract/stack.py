@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -118,8 +118,10 @@ def environment(redis_url: str, database_url: str, moogsoft: str) -> dict[str, s
 
 
 @contextmanager
-def running(folder: Path, databases: Databases, **changes: str) -> Iterator[Stack]:
-    """Start servers and services, wait until all are healthy, and end them."""
+def running(
+    folder: Path, databases: Databases, beside: Callable[[Stack], None] = lambda _stack: None, **changes: str
+) -> Iterator[Stack]:
+    """Start servers and services, `beside` while those start, wait until all are healthy, and end them."""
     server, moogsoft = RedisServer(folder / "redis"), MoogStandIn(folder, MOOG_API_KEY)
     database_url = databases.create()
     with psycopg.connect(database_url) as connection:
@@ -134,6 +136,7 @@ def running(folder: Path, databases: Databases, **changes: str) -> Iterator[Stac
             through_proxy = {"DB_PORT": str(proxy.port)} if name == "alerter" else {}
             stack.services[name] = ServiceProcess(find_service(name), environ | through_proxy, folder / f"{name}.log")
             stack.services[name].start(wait=False)
+        beside(stack)
         for service in stack.services.values():
             service.wait_healthy()
         yield stack

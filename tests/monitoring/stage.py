@@ -189,21 +189,25 @@ class Stage:
 def staged(folder: Path, databases: Databases) -> Iterator[Stage]:
     """Start the services, put them under load and under Prometheus; the way to Moogsoft is TLS."""
     moogsoft = Moogsoft(tls=True)
+    started: list[Prometheus] = []
+
+    def watch(stack: Stack) -> None:
+        # Its first sample comes six seconds after its start.
+        started.append(Prometheus(folder / "prometheus", stack))
+        started[0].start()
+
     changes = {"MOOG_WEBHOOK_URL": moogsoft.url, "MOOG_CA_CERT_PATH": str(TLS_FOLDER / "certificate.pem")}
     (folder / "services").mkdir()
     (folder / "prometheus").mkdir()
     try:
-        with running(folder / "services", databases, **SHORT, **changes) as stack:
-            prometheus = Prometheus(folder / "prometheus", stack)
-            stage = Stage(folder, stack, moogsoft, prometheus, Load(stack))
-            try:
-                prometheus.start()
-                stage.load.start()
-                yield stage
-                stage.load.stop()
-            finally:
-                prometheus.stop()
+        with running(folder / "services", databases, watch, **SHORT, **changes) as stack:
+            stage = Stage(folder, stack, moogsoft, started[0], Load(stack))
+            stage.load.start()
+            yield stage
+            stage.load.stop()
     finally:
+        for prometheus in started:
+            prometheus.stop()
         moogsoft.close()
 
 

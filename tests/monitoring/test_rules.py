@@ -14,6 +14,7 @@ from mutt.dynamic_keys import ALL
 from scripts.devtools.services import SERVICES
 from services.ingestor.outcomes import SENDER_REASONS
 from tests.harness.programs import program
+from tests.harness.waiting import wait_for
 from tests.monitoring.files import ALERTS, MONITORING, RECORDED, RUNBOOKS, load, names, queries, rules, run, series
 
 TRIED = [test for name in ("alerts", "slo") for test in load(f"rules/tests/{name}.yml")["tests"]]
@@ -45,10 +46,16 @@ def test_in_kubernetes_each_pod_is_scraped_at_its_port_under_the_same_job(tmp_pa
     pods.append({"targets": ["10.0.0.9:1"], "labels": pod_labels({"labels": {}}, "stranger", "10.0.0.9")})
     (tmp_path / "pods.yml").write_text(yaml.safe_dump(pods), encoding="utf-8")
     run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
-    said = run("promtool", "check", "service-discovery", "--timeout=3s", str(tmp_path / "prometheus.yml"), "mutt")
-    targets, _end = json.JSONDecoder().raw_decode(said, said.index("[\n"))  # (what it logs stands around it)
-    found = [each["labels"] for each in targets if each.get("labels")]
-    assert {each["instance"]: (each["job"], each["__address__"], each["__metrics_path__"]) for each in found} == wanted
+
+    def found() -> dict[str, tuple[str, str, str]]:
+        said = run("promtool", "check", "service-discovery", "--timeout=1s", str(tmp_path / "prometheus.yml"), "mutt")
+        targets, _end = json.JSONDecoder().raw_decode(said, said.index("[\n"))  # (what it logs stands around it)
+        kept = [each["labels"] for each in targets if each.get("labels")]
+        return {each["instance"]: (each["job"], each["__address__"], each["__metrics_path__"]) for each in kept}
+
+    wait_for(
+        lambda: found() == wanted, f"the pods {wanted}"
+    )  # (it looks for a second, whether or not it has found any)
 
 
 def pod_labels(metadata: dict[str, Any], name: str, address: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ def test_a_partition_that_cannot_be_made_is_counted_and_made_at_the_next_start(
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE event_audit_log_{last}".encode())
         connection.execute("ALTER FUNCTION create_monthly_partition(date) RENAME TO set_aside")
-        alerter = start_service("alerter")
+        alerter = start_service("alerter", BRPOPLPUSH_TIMEOUT="1")
         wait_for(lambda: missing(alerter) == 1, "a missing partition")
         connection.execute("ALTER FUNCTION set_aside(date) RENAME TO create_monthly_partition")
         alerter.restart()

@@ -15,7 +15,7 @@ from mutt.envelope import amend
 from mutt.errors import SettingsError
 from mutt.settings import TracingSettings
 from mutt.variables import read
-from services import tracing_utils
+from services import tracing_spans, tracing_utils
 from services.tracing_spans import Heard, TellingExporter, open_tracing
 from tests.harness.collector import Collector, Span
 from tests.harness.entries import queue_entry
@@ -240,7 +240,10 @@ def test_the_traces_of_a_batch_are_bounded_and_those_left_out_are_counted(collec
     assert root.attributes["mutt.batch_events"] == 200
 
 
-def test_an_end_waits_no_longer_than_a_moment_for_a_collector_that_hangs(collector: Collector) -> None:
+def test_an_end_waits_no_longer_than_a_moment_for_a_collector_that_hangs(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing_spans, "CLOSE_SECONDS", 0.2)
     collector.hang()
     tracing = open_tracing(TracingSettings(enabled=True, sampler="always_on"), collector.url, "mutt-test")
     span = tracing.request("ingest", None, 0)
