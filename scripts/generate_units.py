@@ -114,7 +114,7 @@ LogsDirectory=mutt
 LogsDirectoryMode=0750
 {folders}
 # Limits
-MemoryMax=2G
+MemoryMax=1G
 LimitNOFILE=4096
 LimitCORE=0
 TasksMax=64
