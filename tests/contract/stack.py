@@ -13,10 +13,11 @@ import psycopg
 import redis
 
 from scripts.devtools.embedded import RedisServer
-from scripts.devtools.services import HOST, database_environment, redis_environment
+from scripts.devtools.services import HOST, Service, database_environment, redis_environment
 from tests.contract.sheet import SERVICES
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.moogsoft import MoogStandIn
+from tests.harness.nursery import Nursery
 from tests.harness.processes import ServiceProcess, find_service
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Databases
@@ -119,9 +120,14 @@ def environment(redis_url: str, database_url: str, moogsoft: str) -> dict[str, s
 
 @contextmanager
 def running(
-    folder: Path, databases: Databases, beside: Callable[[Stack], None] = lambda _stack: None, **changes: str
+    folder: Path,
+    databases: Databases,
+    *,
+    beside: Callable[[Stack], None] = lambda _stack: None,
+    nurseries: Callable[[Service], Nursery | None] = lambda _service: None,
+    **changes: str,
 ) -> Iterator[Stack]:
-    """Start servers and services, `beside` while those start, wait until all are healthy, and end them."""
+    """Start servers, `beside` and services, wait until all are healthy, and end them."""
     server, moogsoft = RedisServer(folder / "redis"), MoogStandIn(folder, MOOG_API_KEY)
     database_url = databases.create()
     with psycopg.connect(database_url) as connection:
@@ -134,9 +140,11 @@ def running(
         environ = environment(server.url, database_url, moogsoft.events_url) | changes
         for name in SERVICES:
             through_proxy = {"DB_PORT": str(proxy.port)} if name == "alerter" else {}
-            stack.services[name] = ServiceProcess(find_service(name), environ | through_proxy, folder / f"{name}.log")
-            stack.services[name].start(wait=False)
+            kind, log = find_service(name), folder / f"{name}.log"
+            stack.services[name] = ServiceProcess(kind, environ | through_proxy, log, nurseries(kind))
         beside(stack)
+        for service in stack.services.values():
+            service.start(wait=False)
         for service in stack.services.values():
             service.wait_healthy()
         yield stack

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ import yaml
 
 from scripts.devtools.embedded import free_port, postgres_binary
 from scripts.devtools.privileges import die_with_parent
-from scripts.devtools.services import HOST, database_environment
+from scripts.devtools.services import HOST, Service, database_environment
 from tests.contract.stack import KEYS, LOG, PAGE, SHORT, UNMATCHED, Stack, event, running
 from tests.harness.credentials import INGEST_API_KEY, WEBUI_API_KEY
 from tests.harness.documents import Shell, command
+from tests.harness.nursery import Nursery
 from tests.harness.processes import fetch
 from tests.harness.programs import program
 from tests.harness.servers import Databases
@@ -186,7 +187,9 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, databases: Databases) -> Iterator[Stage]:
+def staged(
+    folder: Path, databases: Databases, nurseries: Callable[[Service], Nursery | None] = lambda _service: None
+) -> Iterator[Stage]:
     """Start the services, put them under load and under Prometheus; the way to Moogsoft is TLS."""
     moogsoft = Moogsoft(tls=True)
     started: list[Prometheus] = []
@@ -200,7 +203,7 @@ def staged(folder: Path, databases: Databases) -> Iterator[Stage]:
     (folder / "services").mkdir()
     (folder / "prometheus").mkdir()
     try:
-        with running(folder / "services", databases, watch, **SHORT, **changes) as stack:
+        with running(folder / "services", databases, beside=watch, nurseries=nurseries, **SHORT, **changes) as stack:
             stage = Stage(folder, stack, moogsoft, started[0], Load(stack))
             stage.load.start()
             yield stage
