@@ -1,7 +1,8 @@
 """This machine's system with a systemd of its own, below overlays: what is installed there vanishes with the test.
 
-The network is this machine's, and so is /tmp; processes, services, users and all folders that an installation changes
-are the system's own. Nothing of this machine's own services starts in it. Its cgroup is one below this process's.
+The network is this machine's, and so is /tmp; processes, services, users, the host's name and all folders that an
+installation changes are the system's own, and no setting of the kernel can be changed from it. Nothing of this
+machine's own services starts in it. Its cgroup is a new one below the root. It ends with the test, however that ends.
 """
 
 import subprocess
@@ -26,10 +27,11 @@ own=$0/cgroup/mutt-test-$$
 mkdir "$own"
 (
     echo "$BASHPID" >"$own/cgroup.procs"
-    exec unshare -C -p -f --kill-child bash -c "$1" "$0" "$3"
+    exec setpriv --pdeathsig KILL unshare -C -i -u -p -f --kill-child bash -c "$1" "$0" "$3"
 ) >"$2" 2>&1 </dev/null &
 echo $!
 read -r _ || true
+exec >/dev/null 2>&1 # whoever listened may be gone
 kill -9 $! 2>/dev/null || true
 for _ in $(seq 200); do
     find "$own" -depth -type d -exec rmdir {} + 2>/dev/null || true
@@ -46,6 +48,8 @@ done
 mkdir -p /opt/python # the Python of the tests, which may lie in a folder that is closed to the services' user
 mount --bind "$1" /opt/python
 mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys # a booting systemd raises limits of the kernel, which are this machine's
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for wants in /lib/systemd/system/*.wants; do mount -t tmpfs tmpfs "$wants"; done
@@ -59,6 +63,7 @@ for unit in $none postgresql.service redis.service; do ln -s /dev/null "$unit"; 
 cd /
 exec env -i container=lxc PATH="$PATH" /lib/systemd/systemd --system --unit=basic.target
 """
+NAMESPACES = ("-m", "-p", "-C", "-i", "-u")
 IN_FOLDER = 'cd "$0" && exec "$@"'
 # The Python of this machine's packages comes first, where it is of the same version.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/python/bin"
@@ -74,7 +79,7 @@ class System:
     def prefix(self, folder: Path | str = "/", *, network: bool = True) -> list[str]:
         """Return what has to stand in front of a command to run it there, in `folder`."""
         denied = [] if network else ["unshare", "-n"]
-        return ["nsenter", "-t", str(self._first), "-m", "-p", "-C", *denied, "sh", "-c", IN_FOLDER, str(folder)]
+        return ["nsenter", "-t", str(self._first), *NAMESPACES, *denied, "sh", "-c", IN_FOLDER, str(folder)]
 
     def run(self, *command: str) -> str:
         """Run a command there and return what it printed, whatever its exit status."""

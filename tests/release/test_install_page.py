@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -177,7 +176,7 @@ def run_instances(shell: Shell, system: System) -> None:
     shell.run(start)
     urls = [f"http://{HOST}:1{number}{end}/health" for end in ("80", "82")]
     wait_for(lambda: all(fetch(url)[0] == 200 for url in urls), f"health of {', '.join(urls)}")
-    host = socket.gethostname()
+    host = system.run("uname", "-n").strip()
     assert f"pod={host}-mutt-alerter-{number}" in system.journal(f"mutt-alerter@{number}")
     shell.run(stop)
 
