@@ -74,8 +74,7 @@ async def _secrets(
         source = make_source(common.vault, environ)
         await source.read()
     except MuttError as error:
-        where = f"Vault at {common.vault.addr}" if common.vault.addr else "environment"
-        return None, [problem("secrets", f"{where}: {error}", "see docs/operations/secrets.md")]
+        return None, [problem("secrets", str(error), "see docs/operations/secrets.md")]
     lacking = {name for each in settings for name in NEEDED[each] if source.get(name) is None}
     place = f"from Vault at {common.vault.addr}" if common.vault.addr else "from the environment"
     found = [

@@ -222,6 +222,7 @@ async def test_a_vault_that_is_away_is_told_and_nothing_is_asked_without_passwor
     vault["INGEST_API_KEY_FILE"] = "/nowhere/key"  # of no meaning beside Vault
     found = await look(environ | vault, "ingestor")
     is_bad(found["secrets"], f"Vault at {address}", "docs/operations/secrets.md")
+    assert found["secrets"].seen.count(address) == 1
     is_bad(found["file of the secret id"], "is open to everybody (mode 0604)", f"chmod o-rwx {secret_id}")
     assert not {"redis", "file of INGEST_API_KEY"} & set(found)
 
