@@ -314,6 +314,7 @@ uninstall)
     else
         say "uninstalled; kept: $configuration, $logs"
     fi
+    if [ -d "$root/var/lib/mutt" ]; then say "kept: $root/var/lib/mutt, which holds archived events"; fi
     ;;
 *) fail "unknown command $action; see --help" ;;
 esac
