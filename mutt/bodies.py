@@ -29,6 +29,7 @@ _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 MEMBERS_MOST = 100
 # An array with more commas than this is cut piece by piece: as a list, 16 MiB of [1,1,…] would be 600 MiB.
 COMMAS_MOST = 1_000_000
+TOKENS_MOST = 3_000_000  # strings and brackets of a body that is cut so: fields take more than 16 MiB has for so many
 # One JSON object alone does not say whether it is a batch of one: for these types it is.
 BATCH_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq")
 
@@ -162,7 +163,11 @@ def _lines(body: bytes) -> Iterator[bytes]:
 def _pieces(text: bytes) -> Iterator[bytes]:
     """Yield each balanced object or array, and what is left between them, without the separators."""
     depth = start = 0
-    for token in _TOKEN.finditer(text):
+    for number, token in enumerate(_TOKEN.finditer(text)):
+        if number == TOKENS_MOST:
+            raise RecordError(
+                "too_large", f"over {TOKENS_MOST} strings and brackets: send no more than that in one body"
+            )
         bracket = text[token.start()]
         if bracket in b"{[":
             if depth == 0 and (stray := text[start : token.start()].strip(_BETWEEN)):

@@ -158,7 +158,7 @@ class Exchange:
         events = 1 if taken is None else max(1, len(taken.accepted) + len(taken.rejected))
         self._refuse(refusal, events)
 
-    def _refuse(self, refusal: Refusal, events: int, failure: Exception | None = None) -> None:
+    def _refuse(self, refusal: Refusal, events: int, failure: BaseException | None = None) -> None:
         door, taken = self._door, self._taken
         now = door.clock.now()
         door.outcomes.failed(refusal.reason, events, now)
@@ -248,12 +248,20 @@ class Exchange:
         traced.end({"http.response.status_code": status, "mutt.events": events}, refused)
 
     def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
-        try:
-            self._push(reading.result())
-        except Exception as error:  # noqa: BLE001  (as above)
+        # Not by `result`, which raises: the error would hold this frame, which holds the future, which holds the error,
+        # and with them the body until garbage is collected.
+        if reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:
+            try:
+                self._push(reading.result())
+            except Exception as failure:  # noqa: BLE001  (as above)
+                self._unread(failure)
+        else:
             self._unread(error)
 
-    def _unread(self, error: Exception) -> None:
+    def _unread(self, error: BaseException) -> None:
         if isinstance(error, RecordError):
             self._refuse(self._refusal_of(error), error.records)
         else:

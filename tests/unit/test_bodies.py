@@ -79,6 +79,13 @@ def test_an_array_of_a_million_values_is_cut_without_filling_the_memory() -> Non
         assert most < 4 * len(body)
 
 
+@pytest.mark.parametrize("hostile", [b"{", b"[]", b'"",'])
+def test_brackets_and_strings_without_end_are_not_all_looked_at(hostile: bytes) -> None:
+    with pytest.raises(RecordError, match="strings and brackets") as caught:
+        split(A + b"\n" + b'{"a":[' + hostile * 4_000_000)
+    assert caught.value.reason == "too_large"
+
+
 def test_an_array_that_is_cut_off_is_refused_whole() -> None:
     with pytest.raises(RecordError, match="cut off"):
         split(b"[" + A + b"," + b'{"b":')
