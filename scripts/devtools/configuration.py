@@ -83,7 +83,10 @@ def _call(data_dir: Path, url: str | None, method: str, path: str, body: dict[st
         known = Instance.find(data_dir).environment()
         base, key = known["WEBUI_URL"], known["WEBUI_API_KEY"]
     else:
-        base, key = url.rstrip("/"), os.environ.get("WEBUI_API_KEY", "")
+        base, key = url.rstrip("/"), os.environ.get("WEBUI_API_KEY", "").strip()
+        if not (key.isascii() and key.isprintable()):
+            # The client's own error would show it.
+            raise UserError("WEBUI_API_KEY holds a character that no key has: set it to the key alone")
     request = urllib.request.Request(  # noqa: S310  (an address that the user gave)
         f"{base}/api/v2/config{path}",
         None if body is None else json.dumps(body).encode(),

@@ -116,6 +116,14 @@ def test_muttdev_config_shows_and_changes_keys_by_the_way_that_is_recorded(
     ]
 
 
+@pytest.mark.parametrize("key", ["a-secret\nkey", "a-secret-kéy\u2028"])
+def test_a_key_that_no_header_holds_is_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("WEBUI_API_KEY", key)
+    with pytest.raises(UserError, match="WEBUI_API_KEY") as refusal:
+        CliRunner().invoke(configuration.app, ["list", "--url", "http://127.0.0.1:9"], catch_exceptions=False)
+    assert "a-secret" not in str(refusal.value)
+
+
 def test_muttdev_config_says_what_would_be_possible_and_that_nobody_answers(console: ServiceProcess) -> None:
     for arguments, words in (
         (("set", "moog_rate_limit", "0"), "a whole number from 1 to 100000 is needed"),
