@@ -2,8 +2,9 @@
 
     writing -> written -> verified -> detached -> archived
 
-Each step commits before the next begins. Once detached the rows can no longer change; they are counted again, and when
-some came in after the export had begun, all are exported again from there.
+Each step commits before the next begins, and a run that goes on with what another verified reads it back itself. Once
+detached the rows can no longer change; they are counted again, and when some came in after the export had begun, all
+are exported again from there.
 """
 
 import random
@@ -76,7 +77,9 @@ class Archiver:
         for part in parts.all_parts(self.connection):
             if part.state in parts.UNFINISHED:
                 self.listener.says(f"{part}: goes on, was {part.state}")
-                self._alone(str(part), partial(self.carry, part))
+                # What is read back again: since that run the archive may have been lost, or be another.
+                is_old = part.state in ("verified", "detached") and part.content is not None
+                self._alone(str(part), partial(self.carry, self.moved(part, "written") if is_old else part))
 
     def failed(self, error: ArchiveError | DamagedError) -> None:
         """Tell of a failure, with which the run goes on and which it ends with."""

@@ -12,7 +12,7 @@ import pytest
 from psycopg import Copy
 
 from scripts import archive_old_events
-from scripts.archiving import files
+from scripts.archiving import archiver, files
 from scripts.archiving.archiver import Archiver
 from scripts.archiving.keeping import check_store
 from scripts.archiving.listening import Listener, Progress
@@ -98,9 +98,9 @@ def test_rows_that_come_while_a_month_is_written_make_no_part_wrong(stage: Stage
                 yield progress
 
     with stage.connected() as connection:
-        archiver = stage.archiver(connection, listener=Late())
-        check_store(connection, archiver.store)
-        assert sum(part.rows or 0 for part in archiver.run(month_ago(3)).archived) == 11 + 5
+        run = stage.archiver(connection, listener=Late())
+        check_store(connection, run.store)
+        assert sum(part.rows or 0 for part in run.run(month_ago(3)).archived) == 11 + 5
     assert stage.run("--restore", MONTH)[0] == 0
     assert len(stage.rows(OLD)) == 11
 
@@ -135,7 +135,7 @@ def test_a_month_of_which_a_part_is_stuck_is_not_restored_beside_it(stage: Stage
 def test_a_month_that_postgresql_refuses_holds_up_no_other(stage: Stage) -> None:
     stage.fill(OLD, 10)
     stage.sql(STUCK, {"month": month_ago(9), "part": 1, "source": "somebody_dropped_it"})
-    stage.sql("UPDATE archives SET state = 'detached'")
+    stage.sql("UPDATE archives SET state = 'writing'")
     status, out, err = stage.run()
     assert (status, out) == (1, "archived: 2\n")
     assert f"event_audit_log {month_ago(9):%Y-%m} part 1: relation" in err.splitlines()[-1]
@@ -166,9 +166,9 @@ def test_only_months_that_ended_before_the_limit_go_and_nothing_happens_on_a_dry
 def test_what_lies_in_the_archive_can_be_read_by_any_program(stage: Stage) -> None:
     stage.fill(OLD, 30)
     with stage.connected() as connection:
-        archiver = stage.archiver(connection, schema=2, file_rows=8)
-        check_store(connection, archiver.store)
-        done = archiver.run(month_ago(3))
+        run = stage.archiver(connection, schema=2, file_rows=8)
+        check_store(connection, run.store)
+        done = run.run(month_ago(3))
     part = next(part for part in done.archived if part.table_name == "event_audit_log")
     folder = stage.folder / part.location
     manifest = json.loads((folder / "manifest.json").read_bytes())
@@ -211,9 +211,9 @@ def test_a_month_is_read_no_further_ahead_than_the_archive_takes(stage: Stage, m
 
     monkeypatch.setattr(Copy, "read", counted)
     with stage.connected() as connection:
-        archiver = Archiver(connection, Slow(stage.folder), file_rows=100)
-        check_store(connection, archiver.store)
-        archiver.run(month_ago(3))
+        slow = Archiver(connection, Slow(stage.folder), file_rows=100)
+        check_store(connection, slow.store)
+        slow.run(month_ago(3))
     assert len(ahead) == 4
     assert max(ahead) <= 60  # the group that the next file begins with
     assert stage.run("--restore", MONTH)[0] == 0
@@ -243,6 +243,27 @@ def test_a_damaged_file_is_noticed_wherever_it_is_read(stage: Stage) -> None:
     assert stage.run()[:2] == (4, "archived: 2, released: 1\n")  # other months are not held up
     path.write_bytes(good)
     assert stage.run()[:2] == (0, "released: 1\n")
+
+
+def test_what_an_earlier_run_verified_is_read_again_before_its_rows_are_dropped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.fill(OLD, 10)
+    before = stage.all_rows(OLD)
+    monkeypatch.setattr(archiver, "LOCK_PATIENCE", 0)
+    with stage.connected() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM event_audit_log, delivery_log")
+        status, _, err = stage.run()
+    assert (status, f"{EVENTS} cannot be detached: a backup or a long query" in err) == (1, True), err
+    assert [state for _, _, state in stage.states()] == ["verified", "verified"]
+    for file in stage.folder.rglob("00001.parquet"):
+        file.unlink()
+    status, _, err = stage.run()
+    assert (status, "00001.parquet is missing" in err) == (4, True), err
+    assert stage.all_rows(OLD) == before
+    assert stage.run()[:2] == (0, "archived: 2\n")
+    assert stage.run("--restore", MONTH)[0] == 0
+    assert stage.all_rows(OLD) == before
 
 
 def test_a_file_that_went_bad_on_its_way_drops_nothing(stage: Stage) -> None:
