@@ -143,7 +143,8 @@ def check_url(variable: str, url: str, example: str) -> None:
     except ValueError:
         is_possible = False
     if not is_possible:
-        raise SettingsError(f"{variable}={url!r} is not possible: an address like {example} is needed")
+        shown = "with an @ in it" if "@" in url else repr(url)  # (there may be a password in it)
+        raise SettingsError(f"{variable}={shown} is not possible: an address like {example} is needed")
 
 
 def _address(variable: str, text: str, default_port: int) -> tuple[str, int]:

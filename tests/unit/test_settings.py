@@ -68,6 +68,12 @@ def test_an_address_that_is_none_is_named(address: str) -> None:
         load(RemediationSettings, {"VAULT_ADDR": address, "VAULT_ROLE_ID": "role"})
 
 
+def test_a_password_in_an_address_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match="PROMETHEUS_URL") as caught:
+        load(WebUiSettings, {"PROMETHEUS_URL": "ftp://user:a-secret@host"})
+    assert "a-secret" not in str(caught.value)
+
+
 def test_vault_needs_a_role() -> None:
     with pytest.raises(SettingsError, match="VAULT_ROLE_ID is not set"):
         load(RemediationSettings, {"VAULT_ADDR": "https://vault.example:8200"})
