@@ -11,5 +11,5 @@ from tests.harness.servers import Databases
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Stack]:
     """Start the five services."""
-    with running(tmp_path_factory.mktemp("stack"), databases, **SHORT) as started:
+    with running(tmp_path_factory.mktemp("stack"), databases, SHORT) as started:
         yield started

@@ -122,10 +122,10 @@ def environment(redis_url: str, database_url: str, moogsoft: str) -> dict[str, s
 def running(
     folder: Path,
     databases: Databases,
+    changes: Mapping[str, str],
     *,
     beside: Callable[[Stack], None] = lambda _stack: None,
     nurseries: Callable[[Service], Nursery | None] = lambda _service: None,
-    **changes: str,
 ) -> Iterator[Stack]:
     """Start servers, `beside` and services, wait until all are healthy, and end them."""
     server, moogsoft = RedisServer(folder / "redis"), MoogStandIn(folder, MOOG_API_KEY)
@@ -137,7 +137,7 @@ def running(
     try:
         server.start()
         moogsoft.start()
-        environ = environment(server.url, database_url, moogsoft.events_url) | changes
+        environ = environment(server.url, database_url, moogsoft.events_url) | dict(changes)
         for name in SERVICES:
             through_proxy = {"DB_PORT": str(proxy.port)} if name == "alerter" else {}
             kind, log = find_service(name), folder / f"{name}.log"

@@ -115,7 +115,7 @@ def failures(stack: Stack, watch: Watch) -> None:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[dict[str, tuple[str, int]]]:
     """Run traffic through a stack of its own and return what was seen."""
-    with running(tmp_path_factory.mktemp("keys"), databases, **SHORT) as stack:
+    with running(tmp_path_factory.mktemp("keys"), databases, SHORT) as stack:
         watch = Watch(stack.redis)
         watch.until(f"mutt:heartbeat:alerter:{POD}", f"mutt:heartbeat:moog:{POD}")
         stack.redis.set("mutt:config:alerter_defer_sleep_ms", "200")

@@ -24,7 +24,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> I
         "INGEST_API_KEY": OLD, "INGEST_API_KEY_NEXT": KEYS["ingestor"],
         "WEBUI_API_KEY": OLD, "WEBUI_API_KEY_NEXT": KEYS["webui"],
     }  # fmt: skip
-    with running(tmp_path_factory.mktemp("rotated"), databases, **SHORT, **changes) as started:
+    with running(tmp_path_factory.mktemp("rotated"), databases, SHORT | changes) as started:
         yield started
 
 

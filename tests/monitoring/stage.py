@@ -203,7 +203,7 @@ def staged(
     (folder / "services").mkdir()
     (folder / "prometheus").mkdir()
     try:
-        with running(folder / "services", databases, beside=watch, nurseries=nurseries, **SHORT, **changes) as stack:
+        with running(folder / "services", databases, SHORT | changes, beside=watch, nurseries=nurseries) as stack:
             stage = Stage(folder, stack, moogsoft, started[0], Load(stack))
             stage.load.start()
             yield stage
