@@ -42,8 +42,8 @@ done
 FIRST = r"""
 set -e
 for folder in opt etc usr/local var; do
-    mkdir -p "$0/upper/$folder" "$0/work/$folder"
-    mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$0/upper/$folder,workdir=$0/work/$folder" "/$folder"
+    mkdir -p "$0/upper/$folder" "$0/scratch/$folder"
+    mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$0/upper/$folder,workdir=$0/scratch/$folder" "/$folder"
 done
 mkdir -p /opt/python # the Python of the tests, which may lie in a folder that is closed to the services' user
 mount --bind "$1" /opt/python
