@@ -138,7 +138,7 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
             check_confinement(system)
             event_id = post_event(f"http://{HOST}:{ports['SERVER_PORT_INGESTOR']}")
             wait_for(lambda: [alert["external_id"] for alert in moog_stand_in.alerts()] == [event_id], "the alert")
-            assert audited(variables) == [(event_id, True)]
+            wait_for(lambda: audited(variables) == [(event_id, True)], "the audit row, which no alert waits for")
             archive_it(system, variables)
             run(shell, "After a change")
             wait_for(lambda: "SIGHUP: reloading rules" in system.journal("mutt-alerter"), "the reload in the log")
@@ -177,7 +177,7 @@ def run_instances(shell: Shell, system: System) -> None:
     urls = [f"http://{HOST}:1{number}{end}/health" for end in ("80", "82")]
     wait_for(lambda: all(fetch(url)[0] == 200 for url in urls), f"health of {', '.join(urls)}")
     host = system.run("uname", "-n").strip()
-    assert f"pod={host}-mutt-alerter-{number}" in system.journal(f"mutt-alerter@{number}")
+    wait_for(lambda: f"pod={host}-mutt-alerter-{number}" in system.journal(f"mutt-alerter@{number}"), "its name")
     shell.run(stop)
 
 
