@@ -1,5 +1,6 @@
 """What the doors for other protocols share: their requests are the ingest route's, their bodies and replies are not."""
 
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 
 from mutt.intake import Taken
@@ -11,7 +12,7 @@ RETRY_LATE = 5  # seconds
 MOST_WORDS = 5  # of a batch's rejected records, those whose reason is told
 
 
-class ForeignExchange(Exchange):
+class ForeignExchange(Exchange, ABC):
     """A request in another protocol; how it is read and answered is its own."""
 
     inline_bytes = 8 * 1024  # another protocol's records cost several times what the ingest route's do
@@ -45,5 +46,6 @@ class ForeignExchange(Exchange):
         else:
             super()._push(taken)
 
+    @abstractmethod
     def _accepted(self, taken: Taken) -> bytes:
-        raise NotImplementedError
+        """Return the body of the reply that Redis has what was sent."""
