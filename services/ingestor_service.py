@@ -51,7 +51,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     cap = partial(config.integer, CAP)
     commit = GroupCommit(process, pushing, outcomes, cap=cap, now=clock.now)
     door = Door(process, keys, clock, commit, outcomes)
-    watch = Watch(process, clock, keys, outcomes)
+    watch = Watch(process, clock, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
     ages = AgeSampler(process.redis, instruments, {"ingest": queue, "quarantine": redis_keys.QUARANTINE})
     instruments.config_refused.set_function(lambda: len(config.problems))

@@ -13,16 +13,16 @@ KEY_SCHEMES = frozenset({b"bearer", b"splunk"})
 
 
 class KeyRing:
-    """The keys that are valid now; `reread` follows a rotation, which `generation` counts."""
+    """The keys that are valid now; they follow the secrets, and `generation` counts their changes."""
 
     def __init__(self, secrets: SecretSource) -> None:
         self._secrets = secrets
         self._digests: list[bytes] = []
         self.generation = 0
-        self.reread()
+        self._take()
+        secrets.follow(self._take)
 
-    def reread(self) -> None:
-        """Take the keys from the secrets as they are now."""
+    def _take(self) -> None:
         found = (self._secrets.get(name) for name in (CURRENT, NEXT))
         digests = [sha256(key.encode()).digest() for key in found if key]
         if digests != self._digests:

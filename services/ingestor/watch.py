@@ -1,4 +1,4 @@
-"""What the ingestor looks after each second: its clock against Redis's, its keys, failures still to be counted."""
+"""What the ingestor looks after each second: its clock against Redis's, failures still to be counted."""
 
 import asyncio
 import socket
@@ -9,7 +9,6 @@ from redis.exceptions import RedisError
 
 from mutt import keys as redis_keys
 from mutt.settings import IngestorSettings
-from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock
 from services.ingestor.outcomes import Outcomes
 from services.logging_utils import get_logger
@@ -32,12 +31,10 @@ class Watch:
         self,
         process: Process[IngestorSettings, IngestorInstruments],
         clock: Clock,
-        keys: KeyRing,
         outcomes: Outcomes,
     ) -> None:
         self._process = process
         self._clock = clock
-        self._keys = keys
         self._outcomes = outcomes
         self.name = process.settings.pod_name or f"{socket.gethostname()}-{process.settings.port}"
         self._heartbeat = redis_keys.per_pod(redis_keys.INGESTOR_HEARTBEAT_PREFIX, self.name)
@@ -55,7 +52,6 @@ class Watch:
                 await self._beat()
             except (RedisError, OSError):
                 pass  # health says that Redis is away; nothing is lost by waiting
-            self._keys.reread()
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 self._outcomes.tell()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,11 +39,16 @@ class SecretSource(ABC):
         self._begun = 0
         self._ended = float("-inf")
         self._wanted = asyncio.Event()
+        self._followers: list[Callable[[], None]] = []
         self._readings: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it is done
 
     def get(self, name: str) -> str | None:
         """Return a secret as last read, None when there is none."""
         return self._held.get(name) or None
+
+    def follow(self, take: Callable[[], None]) -> None:
+        """Call `take` at each reading, before `read_at` tells of it: who waits for that finds the new ones valid."""
+        self._followers.append(take)
 
     async def refresh(self) -> None:
         """Read all secrets again; on failure keep what is held and set `problem`.
@@ -75,14 +80,19 @@ class SecretSource(ABC):
         fresh = await self._fetch()
         lost = [name for name in ESSENTIAL if self._held.get(name) and not fresh.get(name)]
         if lost:
-            self._held = {**fresh, **{name: self._held[name] for name in lost}}
+            self._take({**fresh, **{name: self._held[name] for name in lost}})
             raise SettingsError(
                 f"{', '.join(lost)} cannot be found any more in {self._place()}: the former value stays in force until "
                 "there is one again"
             )
-        self._held = fresh
+        self._take(fresh)
         self.read_at = began
         self._tell(None)
+
+    def _take(self, fresh: Mapping[str, str]) -> None:
+        self._held = fresh
+        for take in self._followers:
+            take()
 
     def soon(self) -> None:
         """Have `keep_fresh` read the secrets now (SIGHUP)."""

@@ -15,7 +15,6 @@ import requests
 from mutt import keys
 from mutt.settings import IngestorSettings, load
 from scripts.devtools.embedded import RedisServer
-from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock
 from services.ingestor.line import IDLE_SECONDS
 from services.ingestor.outcomes import Outcomes
@@ -228,7 +227,7 @@ async def test_a_clock_far_from_that_of_redis_is_a_problem_and_past_an_hour_is_r
     )
     ahead = 0.0
     clock = Clock(lambda: time.time_ns() + int(ahead * 1e9))
-    watch = Watch(process, clock, KeyRing(process.secrets), Outcomes(instruments))
+    watch = Watch(process, clock, Outcomes(instruments))
 
     for seconds, problem, replaced in ((0, False, False), (-61, True, False), (3601, True, True), (59, False, False)):
         ahead = seconds

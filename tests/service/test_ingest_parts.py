@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,3 +143,20 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
     assert door.in_flight == 0
     labels = {"status": "fail", "reason": "internal"}
     assert instruments.registry.get_sample_value("mutt_ingest_requests_total", labels) == 1
+
+
+async def test_a_key_is_valid_before_the_secrets_tell_that_they_were_read(tmp_path: Path) -> None:
+    file = tmp_path / "next"
+    file.write_text("", encoding="utf-8")
+    secrets = EnvironmentSecrets({"INGEST_API_KEY": "k", "INGEST_API_KEY_NEXT_FILE": str(file)})
+    keyring = KeyRing(secrets)
+    before, generation = secrets.read_at, keyring.generation
+    told: list[float] = []
+    secrets.follow(lambda: told.append(secrets.read_at))
+    file.write_text("n", encoding="utf-8")
+    assert not keyring.admits({b"x-api-key": b"n"})
+    await secrets.refresh()
+    assert keyring.admits({b"x-api-key": b"n"})
+    assert keyring.admits({b"x-api-key": b"k"})
+    assert keyring.generation == generation + 1
+    assert told == [before] != [secrets.read_at]
