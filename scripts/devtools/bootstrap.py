@@ -72,7 +72,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 def needed_by(arguments: Sequence[str]) -> str:
     """Return which of the lock files the command on the line needs."""
-    return TESTS if arguments[:1] == ["test"] or "--vault" in arguments else DEVELOPMENT
+    proves = bool(arguments) and arguments[0] in {"test", "chaos", "soak"}
+    return TESTS if proves or "--vault" in arguments else DEVELOPMENT
 
 
 def lock_file(tree: Path, name: str) -> Path:

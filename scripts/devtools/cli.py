@@ -20,7 +20,7 @@ import typer
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from scripts.devtools import configuration, consoles, report, running, traffic
+from scripts.devtools import configuration, consoles, proving, report, running, traffic
 from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, VAULT, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
@@ -244,6 +244,10 @@ def test(context: typer.Context) -> NoReturn:
         arguments = ["-n", str(workers), "--dist", "worksteal", *arguments]
     os.chdir(TREE)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
+
+
+app.command(context_settings=proving.PASSES_ON)(proving.chaos)
+app.command(context_settings=proving.PASSES_ON)(proving.soak)
 
 
 @app.command(hidden=True)

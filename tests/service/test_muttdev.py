@@ -315,6 +315,8 @@ def test_every_command_has_help(here: Here) -> None:
         "reset",
         "doctor",
         "test",
+        "chaos",
+        "soak",
     ):
         assert f" {command} " in overview
         status, printed, _ = here.run(command, "--help")

@@ -92,6 +92,8 @@ def test_without_a_network_the_message_says_what_can_be_set(tree: Path, monkeypa
         ("", bootstrap.DEVELOPMENT),
         ("send --count 5", bootstrap.DEVELOPMENT),
         ("test tests/unit", bootstrap.TESTS),
+        ("chaos --points", bootstrap.TESTS),
+        ("soak --hours 1", bootstrap.TESTS),
         ("up --detach --vault", bootstrap.TESTS),
     ],
 )
