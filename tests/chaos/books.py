@@ -25,6 +25,13 @@ def left_over(client: Any) -> dict[str, int]:
 
 def faults(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict[str, Any]]) -> list[str]:
     """Return what the promise does not allow, each fault with ids: nothing, when all is well."""
+    complaints = [f"a sender was told: {text}" for text in ledger.complaints]
+    found = claims(ledger, client, database_url, alerts)
+    return complaints + [f"{len(ids)} {what}: {sorted(ids)[:5]}" for what, ids in found.items() if ids]
+
+
+def claims(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict[str, Any]]) -> dict[str, set[str]]:
+    """Return, for each thing that the promise does not allow, the ids that it befell."""
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         rows = connection.execute(
             "SELECT event_id::text, correlation_id::text, handling, forwarded, source FROM event_audit_log"
@@ -38,19 +45,17 @@ def faults(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict
     owed = {row["event_id"] for row in rows if row["forwarded"]}
     sent = ledger.acknowledged
     handled = {row["correlation_id"]: row["forwarded"] for row in rows}
-    wrong = [
+    wrong = {
         identity
         for identity, event in sent.items()
         if identity in handled and handled[identity] is not event["message"].startswith(FORWARDED)
-    ]
-    claims = {
+    }
+    return {
         "acknowledged, but neither audited nor visible": sent.keys() - audited.keys() - given_up_correlations,
         "audited more than once": {identity for identity, times in audited.items() if times > 1},
         "audited, but never acknowledged": audited.keys() - sent.keys(),
         "owed to Moogsoft, but neither delivered nor visible": owed - delivered - given_up,
         "delivered, but not owed": delivered - owed,
         "judged wrongly": wrong,
-        "meta-alerts beside the one": [row["event_id"] for row in own][1:],
+        "meta-alerts beside the one": {row["event_id"] for row in own[1:]},
     }
-    complaints = [f"a sender was told: {text}" for text in ledger.complaints]
-    return complaints + [f"{len(ids)} {what}: {sorted(ids)[:5]}" for what, ids in claims.items() if ids]
