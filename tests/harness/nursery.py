@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scripts.devtools.privileges import die_with_parent
@@ -62,15 +62,18 @@ class Child:
 
 
 class Nursery:
-    """The process that has imported one service, and the children that it made."""
+    """The process that has imported one service, and the children that it made.
 
-    def __init__(self, entry: Path) -> None:
+    `program` may be another one than this file, whose children become something else (see `serve`).
+    """
+
+    def __init__(self, entry: Path, program: Path = Path(__file__)) -> None:
         self._children: dict[int, Child] = {}
         self._born: list[int] = []
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(entry), str(theirs.fileno())],
+                [sys.executable, "-P", str(program), str(entry), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 preexec_fn=die_with_parent(),  # noqa: PLW1509  # one system call, no lock
@@ -109,9 +112,8 @@ class Nursery:
         self._line.close()
 
 
-def main(entry: str, descriptor: int) -> None:
-    """Import the service, then fork at each request; in a child, become the service."""
-    __import__(f"services.{Path(entry).stem}")
+def serve(descriptor: int, become: Callable[[Mapping[str, str]], None]) -> None:
+    """Fork at each request; in a child, `become` something with the environment that the request brings."""
     line = socket.socket(fileno=descriptor)
     woken, waker = socket.socketpair()
     waker.setblocking(False)
@@ -135,7 +137,8 @@ def main(entry: str, descriptor: int) -> None:
             if die is not None:
                 die()
             told = json.loads(request)
-            _become(entry, told["environment"], told["output"])
+            _settle_in(told["environment"], told["output"])
+            become(told["environment"])
             return
         line.send(json.dumps({"pid": pid}).encode())
 
@@ -149,7 +152,7 @@ def _tell_ended(line: socket.socket) -> None:
             line.send(json.dumps({"pid": pid, "ended": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _become(entry: str, environment: Mapping[str, str], output: str) -> None:
+def _settle_in(environment: Mapping[str, str], output: str) -> None:
     opened = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(opened, 1)
     os.dup2(opened, 2)
@@ -157,9 +160,14 @@ def _become(entry: str, environment: Mapping[str, str], output: str) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir("/")  # whatever a service reads by a relative path would be missed here
-    sys.argv = [entry]
+
+
+def run(entry: str, *arguments: str) -> None:
+    """Run a file as `python` does."""
+    sys.argv = [entry, *arguments]
     runpy.run_path(entry, run_name="__main__")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    __import__(f"services.{Path(sys.argv[1]).stem}")
+    serve(int(sys.argv[2]), lambda _: run(sys.argv[1]))
