@@ -21,6 +21,7 @@ from mutt.intake import Intake, Limits, Receipt, Taken
 from mutt.settings import TracingSettings
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head
+from services.ingestor.peers import Peer
 from services.tracing_spans import Tracing
 
 EVENTS = 5000
@@ -46,7 +47,7 @@ def exchange(tracing: Tracing | None) -> Exchange:
         tracing=tracing,
     )
     head = Head([(b"content-type", b"application/json")], deprecated=False, keep_alive=True)
-    return Exchange(door, SimpleNamespace(), head, time.perf_counter())
+    return Exchange(door, SimpleNamespace(peer=Peer("")), head, time.perf_counter())
 
 
 def share(ratio: float) -> Tracing:

@@ -95,6 +95,13 @@ class Intake:
             return Taken(single=True, accepted=[self.accept(records[0], receipt, receipt.correlation_id)], rejected=[])
         return self.collect(records, receipt, lambda raw: self.accept(raw, receipt), bytes)
 
+    def count(self, body: bytes, content_type: str) -> int:
+        """Return how many records an unpacked body holds, without reading any of them; raises RecordError."""
+        if is_one_object(body):
+            return 1
+        records, _ = split_body(body, content_type, self.limits.records, self.limits.depth)
+        return max(1, len(records))
+
     def collect(
         self,
         records: Sequence[Sent],

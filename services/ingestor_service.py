@@ -19,6 +19,7 @@ from services.ingestor.auth import CURRENT, KeyRing
 from services.ingestor.commit import GroupCommit
 from services.ingestor.door import Clock, Door
 from services.ingestor.outcomes import Outcomes
+from services.ingestor.peers import Peers
 from services.ingestor.protocol import IngestProtocol, sweep
 from services.ingestor.watch import Watch
 from services.logging_utils import get_logger
@@ -49,8 +50,9 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     # A connection beside the pool: no other use of Redis may keep a push waiting.
     pushing = redis_connector.connect(settings.redis, process.secrets)
     cap = partial(config.integer, CAP)
-    commit = GroupCommit(process, pushing, outcomes, cap=cap, now=clock.now)
-    door = Door(process, keys, clock, commit, outcomes)
+    peers = Peers()
+    commit = GroupCommit(process, pushing, outcomes, peers=peers, cap=cap, now=clock.now)
+    door = Door(process, keys, clock, commit, outcomes, peers=peers)
     watch = Watch(process, clock, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
     ages = AgeSampler(process.redis, instruments, {"ingest": queue, "quarantine": redis_keys.QUARANTINE})
@@ -79,6 +81,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         async with server as http:
             start("sweep", sweep(lambda: http.server_state.connections))
             start("watch", watch.run())
+            start("peers", peers.run())
             start("depths", sampler.run())
             start("ages", ages.run())
             # Senders get 503 until Redis has answered once and is known to throw nothing away.
@@ -96,6 +99,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
         await commit.close()
         await pushing.aclose()
         outcomes.tell()
+        peers.tell()
         with suppress(RedisError, OSError):
             await outcomes.flush(process.redis)
             await watch.leave()

@@ -2,11 +2,9 @@
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
@@ -15,57 +13,21 @@ from mutt import keys
 from mutt.settings import IngestorSettings
 from services.ingestor.line import Line
 from services.ingestor.outcomes import COMPONENT, Outcomes
+from services.ingestor.peers import Peers
+from services.ingestor.room import Room
+from services.ingestor.turns import Refusal, Submission, Turns
 from services.logging_utils import get_logger
 from services.protocol.script import beside
 from services.runtime.app import Process
 from services.runtime.instruments import IngestorInstruments
 
-GROUP_EVENTS = 10_000
-GROUP_BYTES = 8 * 1024 * 1024
 COUNTER_TTLS = (keys.METRICS_MINUTE_TTL, keys.METRICS_HOUR_TTL, keys.METRICS_DAY_TTL, keys.SLO_TTL)
-RETRY_FULL = (5, 15)  # seconds, from and to: a sender's retries must not come back all at once
 RETRY_REDIS = (1, 5)
 
 log = get_logger(__name__)
 
 
-class Refusal(NamedTuple):
-    """Why a request was not taken; `retry_after` in seconds, `details` for the reply's body."""
-
-    status: int
-    reason: str
-    message: str
-    retry_after: int | None
-    details: dict[str, int]
-
-
 INTERNAL = Refusal(500, "internal", "internal error; the ingestor's log says more", None, {})
-
-
-class Submission(Protocol):
-    """A request that waits for its push; exactly one of `taken` and `refused` is called."""
-
-    @property
-    def single(self) -> bool:
-        """Whether it is one event alone."""
-
-    @property
-    def entries(self) -> Sequence[bytes]:
-        """The queue entries."""
-
-    @property
-    def quarantine(self) -> Sequence[bytes]:
-        """The quarantine's entries."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-
-    def taken(self, depth: int) -> None:
-        """Redis has acknowledged the push; `depth` is the queue's."""
-
-    def refused(self, refusal: Refusal) -> None:
-        """Nothing of it was pushed, or nobody knows."""
 
 
 class GroupCommit:
@@ -77,6 +39,7 @@ class GroupCommit:
         redis: Redis,
         outcomes: Outcomes,
         *,
+        peers: Peers,
         cap: Callable[[], int],
         now: Callable[[], datetime],
     ) -> None:
@@ -87,15 +50,19 @@ class GroupCommit:
         self._cap = cap
         self._now = now
         self._script = beside(__file__, "push")
-        self._waiting: deque[Submission] = deque()
+        self._peers = peers
+        self._turns = Turns()
+        self.room = Room(peers, cap, process.settings.max_memory_percent)
         self._task: asyncio.Task[None] | None = None
         self._counters: tuple[datetime, list[str]] | None = None
         self._told = ""
         self.is_open = False
 
     def submit(self, submission: Submission) -> None:
-        """Put a request into the next push."""
-        self._waiting.append(submission)
+        """Put a request into the next push, or into a later one where its peer has many."""
+        if submission.peer.quiet:
+            self._peers.asked(submission.peer)
+        self._turns.add(submission)
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name="group-commit")
 
@@ -107,36 +74,36 @@ class GroupCommit:
 
     async def _drain(self) -> None:
         try:
-            while self._waiting:
-                singles, batches = self._next_group()
+            while self._turns:
+                group, shares = self._turns.next_group()
                 try:
+                    if self.room.is_short:
+                        group = await self._sift(group)
+                    else:
+                        for peer, events in shares:
+                            self._peers.took(peer, events)
+                    singles = [item for item in group if item.single]
+                    batches = [item for item in group if not item.single]
                     reply = await self._push(singles, batches)
                 except (RedisError, OSError) as error:
-                    await self._failed([*singles, *batches], error)
+                    await self._failed(group, error)
                 except Exception:  # (whatever went wrong here, the senders wait for an answer)
                     log.exception("a push failed within the ingestor")
                     await self._line.drop()
-                    self._refuse([*singles, *batches], INTERNAL)
+                    self._refuse(group, INTERNAL)
                 else:
                     self._settle(singles, batches, reply)
         finally:
             self._task = None
 
-    def _next_group(self) -> tuple[list[Submission], list[Submission]]:
-        singles: list[Submission] = []
-        batches: list[Submission] = []
-        events = size = 0
-        waiting = self._waiting
-        while waiting and events < GROUP_EVENTS and size < GROUP_BYTES:
-            item = waiting.popleft()
-            size += item.size
-            if item.single:
-                singles.append(item)
-                events += 1
-            else:
-                batches.append(item)
-                events += len(item.entries)
-        return singles, batches
+    async def _sift(self, group: list[Submission]) -> list[Submission]:
+        """Refuse what there is no room for before its bytes are sent to Redis; raises RedisError or OSError."""
+        _, depth, _, _, _, memory = await self._push([], [])
+        self.room.seen(depth, memory)
+        kept, refused = self.room.sift(group)
+        for item, refusal in refused:
+            item.refused(refusal)
+        return kept
 
     async def _push(self, singles: list[Submission], batches: list[Submission]) -> list[int]:
         if not self.is_open:
@@ -160,7 +127,8 @@ class GroupCommit:
 
     def _settle(self, singles: list[Submission], batches: list[Submission], reply: Sequence[int]) -> None:
         self._tell("")
-        memory, depth, taken_singles, taken_batches, dropped = reply
+        full, depth, taken_singles, taken_batches, dropped, memory = reply
+        self.room.seen(depth, memory)
         admitted = batches[:taken_batches]
         self._outcomes.succeeded(taken_singles + sum(len(item.entries) for item in admitted))
         if quarantined := sum(len(item.quarantine) for item in admitted):
@@ -169,22 +137,12 @@ class GroupCommit:
         for item in chain(singles[:taken_singles], admitted):
             item.taken(depth)
         for item in chain(singles[taken_singles:], batches[taken_batches:]):
-            item.refused(self._full(depth, memory=bool(memory)))
-
-    def _full(self, depth: int | None, *, memory: bool) -> Refusal:
-        cap = self._cap()
-        message = (
-            f"Redis uses over {self._settings.max_memory_percent} % of its maxmemory"
-            if memory
-            else f"the queue is full: {depth} of {cap} events"
-        )
-        details = {"queue_limit": cap} if depth is None else {"queue_depth": depth, "queue_limit": cap}
-        return Refusal(503, "queue_full", f"{message}; try again later", random.randint(*RETRY_FULL), details)
+            item.refused(self.room.full(depth, memory=bool(full)))
 
     async def _failed(self, group: list[Submission], error: Exception) -> None:
         self._tell(f"{type(error).__name__}: {error}")
         if isinstance(error, OutOfMemoryError):
-            self._refuse(group, self._full(None, memory=True))
+            self._refuse(group, self.room.full(None, memory=True))
             return
         if isinstance(error, ReadOnlyError):
             await self._line.drop()  # the primary has moved: the name leads to another server now
@@ -194,8 +152,7 @@ class GroupCommit:
         refusal = Refusal(503, "redis", message, random.randint(*RETRY_REDIS), {})
         if not isinstance(error, ResponseError):
             # Redis is away: who waited behind this push need not wait for another timeout.
-            group = [*group, *self._waiting]
-            self._waiting.clear()
+            group = [*group, *self._turns.take_all()]
         self._refuse(group, refusal)
 
     def _refuse(self, group: Iterable[Submission], refusal: Refusal) -> None:

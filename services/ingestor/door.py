@@ -6,16 +6,23 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from mutt import shares
 from mutt.ids import is_uuid, uuid7
 from mutt.intake import Intake, Limits, Receipt
 from mutt.settings import IngestorSettings
 from services import tracing_utils
 from services.ingestor.auth import KeyRing
-from services.ingestor.commit import RETRY_FULL, GroupCommit, Refusal
+from services.ingestor.commit import GroupCommit
 from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
+from services.ingestor.peers import Peer, Peers
+from services.ingestor.readers import Readers
+from services.ingestor.room import RETRY_FULL
+from services.ingestor.turns import Refusal
 from services.runtime.app import Process
 from services.runtime.instruments import IngestorInstruments
+
+READERS = 2  # threads: they share one interpreter with the event loop, so that more would only slow it down
 
 
 class Clock:
@@ -48,6 +55,8 @@ class Door:
         clock: Clock,
         commit: GroupCommit,
         outcomes: Outcomes,
+        *,
+        peers: Peers,
     ) -> None:
         settings = process.settings
         self.settings = settings
@@ -55,6 +64,10 @@ class Door:
         self.clock = clock
         self.commit = commit
         self.outcomes = outcomes
+        self.peers = peers
+        # The doors for other protocols have their own: whoever sends the costliest bodies must not hold up the rest.
+        self.readers = Readers(READERS, "read")
+        self.foreign_readers = Readers(READERS, "read-foreign")
         self.latency = process.instruments.latency
         self.tracing = tracing_utils.active()
         self.in_flight = 0
@@ -84,9 +97,19 @@ class Door:
             return self.too_large()
         return None
 
-    def too_many(self) -> Refusal:
+    def may_hold(self, peer: Peer, size: int) -> bool:
+        """Say whether a peer may go on with a request of so many bytes, which are counted already."""
+        self.peers.asked(peer)
+        # What it holds beside this request is what counts: else a large one might never find room.
+        return shares.may_hold(peer.in_flight - size, self.in_flight, self.max_in_flight, self.peers.active)
+
+    def too_many(self, peer: Peer) -> Refusal:
         """Return the refusal of a body that no memory is left for."""
-        problem = f"over {self.max_in_flight} bytes of requests are under way; try again later"
+        if self.in_flight > self.max_in_flight:
+            problem = f"over {self.max_in_flight} bytes of requests are under way; try again later"
+        else:
+            self.peers.refused(peer, 1)
+            problem = f"{peer.in_flight} bytes of this sender's requests are under way, its share; try again later"
         return Refusal(503, "queue_full", problem, random.randint(*RETRY_FULL), {})
 
     def too_large(self) -> Refusal:

@@ -1,18 +1,20 @@
 """One request of the ingest route, from its headers to its reply; it takes the place of uvicorn's cycle."""
 
-import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mutt.intake import Receipt, Taken
 from mutt.records import RecordError
 from services.ingestor import replies
-from services.ingestor.commit import INTERNAL, Refusal
+from services.ingestor.commit import INTERNAL
+from services.ingestor.connection import NOBODY, Connection
 from services.ingestor.door import Door
 from services.ingestor.head import Head, KnownHead
+from services.ingestor.readers import Readers, Reading
+from services.ingestor.turns import Refusal
 from services.logging_utils import get_logger
 
 if TYPE_CHECKING:
@@ -25,32 +27,6 @@ STATUS_OF = {"json": 400, "validation": 400, "too_large": 413}
 log = get_logger(__name__)
 
 
-class Connection(Protocol):
-    """What an exchange asks of its connection."""
-
-    def send(self, data: bytes) -> None:
-        """Write, unless the sender has gone."""
-
-    def date(self) -> bytes:
-        """Return the Date header line."""
-
-    def sender(self) -> str:
-        """Return the address of the other end."""
-
-    def finished(self, *, close: bool) -> None:
-        """Go on with the connection's next request, or close it."""
-
-
-class _Nobody:
-    """In the place of the event that wakes an ASGI application, of which there is none here."""
-
-    def set(self) -> None:
-        """Wake nobody."""
-
-
-NOBODY = _Nobody()
-
-
 class Exchange:
     """A request; uvicorn's protocol reads `response_complete`, `disconnected`, `message_event`, writes `keep_alive`."""
 
@@ -60,7 +36,6 @@ class Exchange:
     disconnected = False
     single = True
     inline_bytes = INLINE_BYTES
-    readers: Executor | None = None  # of larger bodies: the event loop's own
     media = replies.JSON
     entries: Sequence[bytes] = ()
     quarantine: Sequence[bytes] = ()
@@ -76,9 +51,15 @@ class Exchange:
         self.keep_alive = head.keep_alive
         self._door = door
         self._connection = connection
+        self.peer = connection.peer
         self._head = head
         self._began = began
         self._parts: list[bytes] = []
+
+    @property
+    def readers(self) -> Readers:
+        """The threads that read larger bodies."""
+        return self._door.readers
 
     def judge(self) -> None:
         """Look at the head; a refusal is sent when the exchange's turn has come."""
@@ -195,19 +176,35 @@ class Exchange:
 
     def _hold(self, size: int) -> bool:
         """Account for bytes of the body; where they are too many, refuse the request and return False."""
-        door = self._door
+        door, peer = self._door, self.peer
         self.size += size
+        peer.in_flight += size
         door.in_flight += size
-        if door.in_flight > door.max_in_flight:
-            self.give_up(door.too_many())
+        # Below a half nobody can hold more than is free.
+        if door.in_flight > door.max_in_flight // 2 and not door.may_hold(peer, self.size):
+            self.give_up(door.too_many(peer))
         elif self.size > door.max_body:
             self.give_up(door.too_large())
         else:
             return True
         return False
 
+    def _reckon(self, taken: Taken) -> bool:
+        """Account for the entries until Redis has them; where they are too many, refuse the request."""
+        door, peer = self._door, self.peer
+        size = sum(len(event.entry) for event in taken.accepted) + sum(len(item.quarantine) for item in taken.rejected)
+        others = door.in_flight - self.size
+        peer.in_flight += size - self.size
+        door.in_flight, self.size = others + size, size
+        if not others or door.may_hold(peer, size):
+            return True
+        self._taken = taken
+        self.refused(door.too_many(peer))
+        return False
+
     def _release(self) -> None:
         self._door.in_flight -= self.size
+        self.peer.in_flight -= self.size
         self.size = 0
         self._parts = []
 
@@ -219,13 +216,26 @@ class Exchange:
     def _read(self, body: bytes) -> None:
         head = self._head
         if len(body) > self.inline_bytes or head.coding:
-            reading = asyncio.get_running_loop().run_in_executor(self.readers, self._intake, body)
-            reading.add_done_callback(self._was_read)
+            self.readers.read(self.peer, partial(self._intake, body), self._was_read)
             return
         try:
-            self._push(self._intake(body))
+            if not (self._door.commit.room.is_short and self._turned_away(body)):
+                self._push(self._intake(body))
         except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
             self._unread(error)
+
+    def _turned_away(self, body: bytes) -> bool:
+        """Refuse a request that there is no room for without reading more of it than how many events it is."""
+        refusal = self._door.commit.room.turned_away(self.peer)
+        if refusal is None:
+            return False
+        try:
+            events = self._door.intake.count(body, self._head.content_type)
+        except RecordError as error:
+            self._unread(error)
+        else:
+            self._refuse(refusal, events)
+        return True
 
     def _intake(self, body: bytes) -> Taken:
         door, head = self._door, self._head
@@ -247,7 +257,7 @@ class Exchange:
         events = len(taken.accepted) if taken is not None and refused is None else 0
         traced.end({"http.response.status_code": status, "mutt.events": events}, refused)
 
-    def _was_read(self, reading: "asyncio.Future[Taken]") -> None:
+    def _was_read(self, reading: Reading) -> None:
         # Not by `result`, which raises: the error would hold this frame, which holds the future, which holds the error,
         # and with them the body until garbage is collected.
         if reading.cancelled():
@@ -255,7 +265,9 @@ class Exchange:
         error = reading.exception()
         if error is None:
             try:
-                self._push(reading.result())
+                taken = reading.result()
+                if self._reckon(taken):
+                    self._push(taken)
             except Exception as failure:  # noqa: BLE001  (as above)
                 self._unread(failure)
         else:

@@ -1,12 +1,12 @@
 """What the doors for other protocols share: their requests are the ingest route's, their bodies and replies are not."""
 
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 
 from mutt.intake import Taken
-from services.ingestor.commit import Refusal
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import KnownHead
+from services.ingestor.readers import Readers
+from services.ingestor.turns import Refusal
 
 RETRY_LATE = 5  # seconds
 MOST_WORDS = 5  # of a batch's rejected records, those whose reason is told
@@ -16,8 +16,11 @@ class ForeignExchange(Exchange, ABC):
     """A request in another protocol; how it is read and answered is its own."""
 
     inline_bytes = 8 * 1024  # another protocol's records cost several times what the ingest route's do
-    # Apart from the ingest route's, and few: whoever sends the costliest bodies must not keep the others waiting.
-    readers = ThreadPoolExecutor(2, "foreign")
+
+    @property
+    def readers(self) -> Readers:
+        """The threads of the other protocols."""
+        return self._door.foreign_readers
 
     def known_by(self, data: bytes) -> KnownHead | None:
         """Know no head by sight: what is known that way is the ingest route's."""
@@ -34,16 +37,13 @@ class ForeignExchange(Exchange, ABC):
             self._door.outcomes.failed("validation", len(taken.rejected), self._door.clock.now())
         self._reply(200, self._accepted(taken))
 
+    def _turned_away(self, body: bytes) -> bool:  # noqa: ARG002
+        """Read all that comes: only that tells how many records it is."""
+        return False
+
     def _push(self, taken: Taken) -> None:
-        """Account for the entries until Redis has them: they may be many times the body."""
-        door = self._door
-        size = sum(len(event.entry) for event in taken.accepted) + sum(len(item.quarantine) for item in taken.rejected)
-        others = door.in_flight - self.size
-        door.in_flight, self.size = others + size, size
-        if others and door.in_flight > door.max_in_flight:
-            self._taken = taken
-            self.refused(door.too_many())
-        else:
+        """Account for the entries, however short the body: they may be many times it."""
+        if self._reckon(taken):
             super()._push(taken)
 
     @abstractmethod

@@ -12,10 +12,10 @@ from mutt.hec import REPLIES, Code, HecError, Origin
 from mutt.intake import Receipt, Taken
 from mutt.records import RecordError
 from services.ingestor.auth import is_presented
-from services.ingestor.commit import Refusal
 from services.ingestor.exchange import Exchange
 from services.ingestor.foreign import ForeignExchange
 from services.ingestor.replies import MOST_ERRORS
+from services.ingestor.turns import Refusal
 from services.runtime.health import Health
 from services.runtime.ops_server import API_VERSION
 

@@ -8,9 +8,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from mutt.intake import Receipt, Taken
 from mutt.otlp_request import read_request
 from services.ingestor import replies
-from services.ingestor.commit import Refusal
 from services.ingestor.exchange import Exchange
 from services.ingestor.foreign import MOST_WORDS, ForeignExchange
+from services.ingestor.turns import Refusal
 
 PATH = b"/v1/logs"
 MEDIA = {"application/json": replies.JSON, "application/x-protobuf": replies.PROTOBUF}

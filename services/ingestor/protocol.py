@@ -15,6 +15,7 @@ from services.ingestor import hec, otlp
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
+from services.ingestor.peers import Peer
 from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 
 # path -> who answers it, and whether it is deprecated
@@ -34,6 +35,7 @@ class IngestProtocol(HttpToolsProtocol):
     """One connection. Requests are answered in order; a pipelined one waits until those before it are."""
 
     cycle: Any  # uvicorn's, of the ASGI app, or an Exchange
+    peer: Peer
 
     def __init__(
         self,
@@ -53,12 +55,18 @@ class IngestProtocol(HttpToolsProtocol):
         self._dates: list[tuple[bytes, bytes]] | None = None
         self._date = b""
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note whose connection it is."""
+        super().connection_made(transport)
+        self.peer = self._door.peers.arrived(self.sender())
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was not read to its end."""
         for exchange in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
             if isinstance(exchange, Exchange):
                 exchange.disconnect()
         self.pipeline.clear()
+        self._door.peers.left(self.peer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ from services.ingestor.door import Clock, Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
 from services.ingestor.outcomes import Outcomes
+from services.ingestor.peers import Peer, Peers
 from services.runtime.app import registry
 from services.runtime.instruments import IngestorInstruments
 from services.runtime.secrets import EnvironmentSecrets
@@ -106,6 +107,7 @@ def test_an_offer_of_another_protocol_is_taken_out_of_the_head_alone() -> None:
 class Sink:
     """A connection of which only what is sent matters."""
 
+    peer: Peer
     sent: bytes = b""
     closed: list[bool] = field(default_factory=list)
 
@@ -127,8 +129,9 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
     process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
     keyring = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": "k"}))
     # Without a queue behind the door every valid event fails.
-    door = Door(process, keyring, Clock(), None, Outcomes(instruments))  # type: ignore[arg-type]
-    sink = Sink()
+    peers = Peers()
+    door = Door(process, keyring, Clock(), None, Outcomes(instruments), peers=peers)  # type: ignore[arg-type]
+    sink = Sink(peers.arrived("192.0.2.1"))
     head = Head([(b"x-api-key", b"k"), (b"content-length", b"2")], deprecated=False, keep_alive=True)
     exchange = Exchange(door, sink, head, 0.0)
     exchange.judge()

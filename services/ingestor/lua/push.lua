@@ -7,7 +7,8 @@
 --       8 number of single events S, 9 number of batches B, then for each batch two numbers: its events, its rejected
 --       records; then S entries; then for each batch its events and its rejected records
 -- Returns {1 when the memory forbids it else 0, depth of the queue, single events taken, batches taken,
---          entries that fell off the quarantine}; what was taken is the first so many of each kind.
+--          entries that fell off the quarantine, share of maxmemory that is used (per mille, 0: not looked at or without
+--          a limit)}; what was taken is the first so many of each kind.
 local FIXED, CHUNK = 9, 4000 -- unpack takes about 8,000 values at most
 
 for at = 1, 2 do
@@ -18,13 +19,16 @@ for at = 1, 2 do
 end
 
 local depth = redis.call('LLEN', KEYS[1])
-local share = tonumber(ARGV[2])
+local share, permille = tonumber(ARGV[2]), 0
 if share > 0 then
   local info = '\n' .. redis.call('INFO', 'memory')
   local used = tonumber(info:match('\nused_memory:(%d+)'))
   local most = tonumber(info:match('\nmaxmemory:(%d+)'))
-  if used and most and most > 0 and used * 100 > most * share then
-    return {1, depth, 0, 0, 0}
+  if used and most and most > 0 then
+    permille = math.floor(used * 1000 / most)
+    if used * 100 > most * share then
+      return {1, depth, 0, 0, 0, permille}
+    end
   end
 end
 
@@ -69,4 +73,4 @@ if events > 0 then
     end
   end
 end
-return {0, depth, taken, admitted, dropped}
+return {0, depth, taken, admitted, dropped, permille}

@@ -1,0 +1,103 @@
+"""What waits for a push, in turn by peer: one with a thousand requests delays another's first by one turn."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from services.ingestor.peers import Peer
+
+GROUP_EVENTS = 10_000
+GROUP_BYTES = 8 * 1024 * 1024
+TURN_BYTES = 64 * 1024  # what a peer may put into a group before it is the next one's turn
+
+
+class Refusal(NamedTuple):
+    """Why a request was not taken; `retry_after` in seconds, `details` for the reply's body."""
+
+    status: int
+    reason: str
+    message: str
+    retry_after: int | None
+    details: dict[str, int]
+
+
+class Submission(Protocol):
+    """A request that waits for its push; exactly one of `taken` and `refused` is called."""
+
+    @property
+    def peer(self) -> Peer:
+        """Whose request it is."""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one event alone."""
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The queue entries."""
+
+    @property
+    def quarantine(self) -> Sequence[bytes]:
+        """The quarantine's entries."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+
+    def taken(self, depth: int) -> None:
+        """Redis has acknowledged the push; `depth` is the queue's."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """Nothing of it was pushed, or nobody knows."""
+
+
+class Turns:
+    """Requests by peer; the peers take turns of so many bytes."""
+
+    def __init__(self) -> None:
+        self._peers: deque[Peer] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._peers)
+
+    def add(self, item: Submission) -> None:
+        """Let a request wait for its peer's turn."""
+        peer = item.peer
+        if not peer.waiting:
+            self._peers.append(peer)
+        peer.waiting.append(item)
+
+    def next_group(self) -> tuple[list[Submission], list[tuple[Peer, int]]]:
+        """Take what goes into one push; return it, and how many events of it are whose."""
+        group: list[Submission] = []
+        shares: list[tuple[Peer, int]] = []
+        peers = self._peers
+        total = size = 0
+        while peers and total < GROUP_EVENTS and size < GROUP_BYTES:
+            peer = peers.popleft()
+            waiting = peer.waiting
+            # A large request is paid for in the turns that follow it; a peer that waits alone has no turns.
+            budget = peer.budget + TURN_BYTES if peers else GROUP_BYTES
+            events = 0
+            while waiting and budget > 0 and total + events < GROUP_EVENTS and size < GROUP_BYTES:
+                item = waiting.popleft()
+                size += item.size
+                budget -= item.size
+                events += 1 if item.single else len(item.entries)
+                group.append(item)
+            total += events
+            shares.append((peer, events))
+            peer.budget = 0
+            if waiting:
+                peer.budget = min(budget, 0)
+                peers.append(peer)
+        return group, shares
+
+    def take_all(self) -> list[Submission]:
+        """Take all that waits."""
+        everything = [item for peer in self._peers for item in peer.waiting]
+        for peer in self._peers:
+            peer.waiting.clear()
+            peer.budget = 0
+        self._peers.clear()
+        return everything
