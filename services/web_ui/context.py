@@ -69,10 +69,16 @@ class Context:
 
     @asynccontextmanager
     async def change(self, topic: str) -> AsyncIterator[Queries]:
-        """Do likewise, and announce `topic` (`rules`, `hosts` or `teams`) when it is committed."""
-        async with self.database() as queries:
-            yield queries
-        await self.announce(topic)
+        """Do likewise, and announce `topic` (`rules`, `hosts` or `teams`) when it is, or may be, committed."""
+        changed = False
+        try:
+            async with self.database() as queries:
+                yield queries
+                changed = True
+        finally:
+            # Also behind a commit that failed: it may be the reply that was lost, and who reads again loses nothing.
+            if changed:
+                await self.announce(topic)
 
     async def need_redis(self) -> None:
         """Wait for a sign of life of Redis; raises RedisError after WAIT, where a command would wait far longer."""

@@ -126,6 +126,11 @@ class Queries:
                 await cursor.execute(statement, values)
                 return await cursor.fetchall()
 
+    async def transaction_id(self) -> str:
+        """Return the number by which PostgreSQL tells what became of this transaction."""
+        rows = await self.fetch("select", sql.SQL("SELECT pg_current_xact_id()::text AS id"))
+        return str(rows[0]["id"])
+
     @contextmanager
     def timed(self, operation: str) -> Iterator[None]:
         """Add what happens inside to the latency of an operation."""

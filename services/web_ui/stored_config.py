@@ -1,11 +1,13 @@
 """The dynamic configuration between Redis, which holds it, and PostgreSQL, which remembers who changed it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from redis.exceptions import RedisError
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError, WatchError
 
 from mutt import keys
 from mutt.dynamic_keys import ALL, DynamicKey, Value
@@ -17,10 +19,12 @@ from services.web_ui.rows import digest
 
 TABLE = "dynamic_config"
 EXTERNAL = "external"
+STATUS_LOOKS, STATUS_PAUSE, STATUS_PATIENCE = 20, 0.1, 2.0  # how long to ask what became of a commit, in seconds
 READS_OFF = "DYNAMIC_CONFIG_ENABLED is false here: services that run so do not read this value"
 
 # One change at a time, whatever instance makes it: old values are read and restored under this lock.
 _LOCK = sql.SQL("SELECT pg_advisory_xact_lock(1297437780, 3)")  # 'MUTT' in ASCII, 3 = dynamic configuration
+_STATUS = sql.SQL("SELECT pg_xact_status(%s::xid8) AS status")
 _LAST_RECORDED = sql.SQL(
     "SELECT DISTINCT ON (record_id) record_id, new_values->>'value' AS value FROM config_audit_log"
     " WHERE table_name = %s ORDER BY record_id, id DESC"
@@ -47,9 +51,10 @@ class StoredConfig:
         """Set a key, or delete it where `text` is None; returns False when that changes nothing.
 
         `check` is given the key as show() tells it, while nobody else changes it, and raises where it is not as wanted.
-        The record is written first and committed last; when the commit fails the old value is put back.
+        The record is written first and committed last; when the commit fails the old value is put back. Of a commit
+        whose reply was lost, PostgreSQL is asked whether it took place.
         """
-        touched: tuple[str | None] | None = None
+        touched: tuple[str | None, str] | None = None
         try:
             async with self._parts.database() as queries:
                 await queries.connection.execute(_LOCK)
@@ -60,17 +65,22 @@ class StoredConfig:
                     return False
                 operation = "DELETE" if text is None else "CREATE" if old is None else "UPDATE"
                 await queries.record(TABLE, operation, key.name, change, old=_values(old), new=_values(text))
-                touched = (old,)
-                await self._write(key.name, text)
-        except BaseException:
-            if touched is not None:
-                await self._restore(key.name, touched[0])
+                touched = (old, await queries.transaction_id())
+                async with self._redis.pipeline() as commands:
+                    _write(commands, key.name, text)
+                    await commands.execute()
+        except BaseException as error:
+            if touched is None:
+                raise
+            if isinstance(error, psycopg.OperationalError) and await self._is_committed(touched[1]):
+                return True
+            await self._restore(key.name, touched[0], text)
             raise
         return True
 
     async def record_external(self, correlation_id: str) -> None:
         """Record what somebody changed in Redis directly since the last record; without PostgreSQL, later."""
-        change = Change(EXTERNAL, "found in Redis, set there directly", correlation_id)
+        change = Change(EXTERNAL, "found in Redis, not set by way of MUTT, or its commit failed", correlation_id)
         try:
             async with self._parts.database() as queries:
                 if not await self._differences(queries):
@@ -91,16 +101,31 @@ class StoredConfig:
         raw: list[Any] = await self._redis.mget([keys.config(name) for name in names])
         return {name: None if value is None else _text(value) for name, value in zip(names, raw, strict=True)}
 
-    async def _write(self, name: str, text: str | None) -> None:
-        if text is None:
-            await self._redis.delete(keys.config(name))
-        else:
-            await self._redis.set(keys.config(name), text)
-        await self._redis.publish(keys.CONFIG_UPDATES, name)
-
-    async def _restore(self, name: str, old: str | None) -> None:
+    async def _is_committed(self, transaction: str) -> bool:
+        """Ask PostgreSQL what became of a transaction; False where it cannot tell."""
+        status = None
         try:
-            await self._write(name, old)
+            for _ in range(STATUS_LOOKS):
+                async with self._parts.database(STATUS_PATIENCE) as queries:
+                    status = (await queries.fetch("select", _STATUS, (transaction,)))[0]["status"]
+                if status != "in progress":  # as it is while the process of the lost connection has not ended
+                    break
+                await asyncio.sleep(STATUS_PAUSE)
+        except psycopg.Error as error:
+            log.warning("whether a change was committed is not known, its old value is put back", error=str(error))
+        return bool(status == "committed")
+
+    async def _restore(self, name: str, old: str | None, new: str | None) -> None:
+        """Put the old value back, unless another one has been set since: the lock went with the connection."""
+        try:
+            async with self._redis.pipeline() as commands:
+                await commands.watch(keys.config(name))
+                if await commands.get(keys.config(name)) == (None if new is None else new.encode()):
+                    commands.multi()  # type: ignore[no-untyped-call]
+                    _write(commands, name, old)
+                    await commands.execute()
+        except WatchError:
+            log.warning("a change was not committed, and another value has been set since", key=name)
         except (RedisError, OSError) as error:
             log.critical(
                 "a change was not committed and its old value could not be put back",
@@ -137,6 +162,14 @@ class StoredConfig:
             "warning": warning,
             "version": digest(text),
         }
+
+
+def _write(commands: Pipeline, name: str, text: str | None) -> None:
+    if text is None:
+        commands.delete(keys.config(name))
+    else:
+        commands.set(keys.config(name), text)
+    commands.publish(keys.CONFIG_UPDATES, name)
 
 
 def _values(text: str | None) -> dict[str, Any] | None:
