@@ -8,6 +8,7 @@ import redis
 
 from scripts.devtools.embedded import RedisServer
 from tests.chaos.blows import Blows, crash, kill, stumble
+from tests.chaos.bodies import EVERY
 from tests.chaos.books import faults
 from tests.chaos.load import load
 from tests.chaos.stage import SECONDS, SENDERS, SETTINGS, TIMEOUT, chosen_seed, make_rules, tell, wait_settled
@@ -26,7 +27,7 @@ def test_killed_at_random_under_load_nothing_is_lost_and_nothing_doubled(
         service.wait_healthy()
     victims = {name: kill(service) for name, service in services.items()}
     blows = Blows(seed, {**victims, "redis": crash(own_redis), "moogsoft": stumble(moog_stand_in)})
-    with load(SENDERS, seed, f"{services['ingestor'].url}/api/v2/ingest") as ledger:
+    with load(SENDERS, seed, f"{services['ingestor'].url}/api/v2/ingest", EVERY) as ledger:
         blows.strike_for(SECONDS)
     moog_stand_in.behave()
     tell(ledger, blows)

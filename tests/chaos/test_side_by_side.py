@@ -5,6 +5,7 @@ import redis
 
 from scripts.devtools.embedded import PostgresServer, RedisServer
 from tests.chaos.blows import Blows, crash, kill, stall, stumble
+from tests.chaos.bodies import EVERY
 from tests.chaos.books import faults
 from tests.chaos.load import load
 from tests.chaos.stage import SECONDS, SENDERS, SETTINGS, TIMEOUT, chosen_seed, make_rules, tell, wait_settled
@@ -34,7 +35,7 @@ def test_workers_that_stall_beside_others_settle_nothing_twice(
     victims |= {f"{name} killed": kill(pair[1]) for name, pair in pairs.items()}
     servers = {"redis": crash(own_redis), "postgres": crash(own_postgres), "moogsoft": stumble(moog_stand_in)}
     blows = Blows(seed, victims | servers)
-    with load(SENDERS, seed, f"{ingestor.url}/api/v2/ingest") as ledger:
+    with load(SENDERS, seed, f"{ingestor.url}/api/v2/ingest", EVERY) as ledger:
         blows.strike_for(SECONDS * SHARE)
     moog_stand_in.behave()
     tell(ledger, blows)
