@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from mutt.audit_row import pack_decision, pack_row
+from mutt.envelope import amend
 from mutt.errors import EntryError
 from mutt.events import Envelope, LastError, QueuedEvent, decided_entry, decode_entry, iso
 from mutt.handling import Decision, Hosts, decide
@@ -34,10 +35,15 @@ class Judged:
         return self.decision.handling in FORWARDED
 
     def decided(self) -> bytes:
-        """Return the entry of the alert queue, or of the pending audit."""
-        decision = self.decision
+        """Return the entry of the alert queue, or of the pending audit.
+
+        The event's retries and replays end with its audit: the alert has all of its own.
+        """
+        decision, envelope, entry = self.decision, self.event.envelope, self.entry
+        if envelope.retry_count or envelope.remediation_attempts:
+            entry = amend(entry, retry_count=0, remediation_attempts=None)
         return decided_entry(
-            self.entry,
+            entry,
             handling=decision.handling,
             team=decision.team,
             rule_id=decision.rule_id,
