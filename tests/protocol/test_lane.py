@@ -1,0 +1,41 @@
+"""The lane's protocol: every state that few runs, events and faults can reach, and each hole found that is put back.
+
+With `-s` each test prints how many states it saw, and the shortest way to each hole's harm.
+"""
+
+import pytest
+
+from tests.protocol.lane_holes import HOLES, ONE
+from tests.protocol.lane_model import LaneModel
+from tests.protocol.lane_promises import explored
+
+CRASHES = {"any": 2, "crash": 1, "stall": 1, "lost": 1}
+EXPLORATIONS = {
+    "two runs": LaneModel("ab", CRASHES),
+    "two batches in a run": LaneModel("ab", {"any": 2, "crash": 1, "stall": 1, "lost": 2}, pipelined=True),
+    "three events": LaneModel("ab", ONE, later="c", blocking=True, pipelined=True),
+    "a claim that waits": LaneModel("a", {"any": 2, "stall": 1, "lost": 1}, later="b", blocking=True, pipelined=True),
+    "one name": LaneModel("ab", {**CRASHES, "any": 1}, names=("x", "x")),
+    "one name, and an orderly end": LaneModel("ab", {**CRASHES, "any": 1, "stop": 1}, names=("x", "x")),
+    "PostgreSQL comes back": LaneModel("ab", {"any": 2, "crash": 1, "lost": 1, "database": 1, "commit": 1, "stop": 1}),
+    "PostgreSQL stays away": LaneModel("ab", {"any": 2, "crash": 1, "lost": 1, "database": 1}, database_returns=False),
+    "an event that kills": LaneModel("aKb", ONE, pipelined=True),
+    "an event that kills one run": LaneModel("aKb", CRASHES, names=("x",), pipelined=True),
+    "a row that is refused": LaneModel("aR", {**CRASHES, "database": 1}),
+    "Redis away": LaneModel("ab", {"any": 2, "redis": 1, "crash": 1, "lost": 1}),
+}
+
+
+@pytest.mark.parametrize("name", EXPLORATIONS)
+def test_no_state_breaks_a_promise(name: str) -> None:
+    seen = explored(EXPLORATIONS[name])
+    print(f"\n{name}: {seen.states} states, {seen.steps} steps, {seen.ends} good ends")  # noqa: T201  (with -s)
+    assert seen.counterexample is None, f"\n{seen.counterexample}"
+    assert seen.ends
+
+
+@pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.__name__)
+def test_a_hole_that_is_put_back_is_found(hole: type[LaneModel]) -> None:
+    seen = explored(HOLES[hole])
+    print(f"\n{hole.__doc__}\n{seen.counterexample}")  # noqa: T201
+    assert seen.counterexample is not None, f"in none of {seen.states} states: {hole.__doc__}"
