@@ -23,6 +23,7 @@ CIRCUIT_FAILURES = "mutt:circuit:moog:failures"
 CIRCUIT_OPENED_AT = "mutt:circuit:moog:opened_at"
 CIRCUIT_GENERATION = "mutt:circuit:moog:generation"
 CIRCUIT_PROBE = "mutt:circuit:moog:probe"
+CIRCUIT_TOLD = "mutt:circuit:moog:told"
 
 CONFIG_PREFIX = "mutt:config"
 CONFIG_UPDATES = "mutt:config:updates"
@@ -32,6 +33,7 @@ FIGURES_PREFIX = "mutt:metrics:instance"
 INGEST_REFUSED = "mutt:metrics:ingest-refused"
 ENDED_SESSION_PREFIX = "mutt:webui:ended-session"
 MOOG_ANSWER = "mutt:metrics:moog-answer"
+NO_WRITE = "mutt:health"  # never there: a write of nothing to it tells whether Redis takes writes
 
 
 def per_pod(prefix: str, pod: str) -> str:

@@ -52,9 +52,17 @@ class Breaker:
             self._note(await read(self._redis))
         return self.standing
 
-    async def report(self, results: Sequence[tuple[int, Result]]) -> None:
-        """Tell the circuit how requests ended; raises RedisError."""
-        self._note(await self._circuit.report(results))
+    async def renew_probe(self) -> bool:
+        """Hold the probe's lease for as long as a request may take; False when it has gone. Raises RedisError."""
+        return await self._circuit.renew_probe()
+
+    def next_report(self) -> int:
+        """Return the number of a report that is told until Redis has it."""
+        return self._circuit.next_report()
+
+    async def report(self, results: Sequence[tuple[int, Result]], number: int | None = None) -> None:
+        """Tell the circuit how requests ended; raises RedisError, after which the same number may be told again."""
+        self._note(await self._circuit.report(results, number))
         self._unreported -= sum(result in FAILURES for _, result in results)
         if self._unreported <= 0:
             self._told.set()

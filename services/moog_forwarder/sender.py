@@ -121,6 +121,10 @@ class Sender:
             task.result()
 
     async def _deliver(self, group: Sequence[Item]) -> None:
+        if not await self._holds_lease(group):
+            log.info("the probe's lease has gone to another, handing the alert back")
+            self._end(group, None, [Resolution(Move.FRONT, item.entry) for item in group])
+            return
         answer = await self._send(group)
         report = (group[0].generation, circuit_result(answer.outcome))
         if answer.outcome.verdict is Verdict.REJECTED and len(group) > 1:
@@ -175,7 +179,7 @@ class Sender:
         answer = await self._post(group, body)
         if answer.outcome.verdict is Verdict.MISCONFIGURED and await self._webhook.has_new_key(answer.auth):
             log.info("the secrets hold a new key, sending once more with it")
-            if await self._wait_for_turn(group[0]):
+            if await self._wait_for_turn(group[0]) and await self._holds_lease(group):
                 answer = await self._post(group, body)
         self._breaker.learn(answer.outcome)
         return answer
@@ -196,6 +200,15 @@ class Sender:
         self._instruments.latency.observe(answer.seconds)
         self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)
         return answer
+
+    async def _holds_lease(self, group: Sequence[Item]) -> bool:
+        """Begin a probe's lease anew, since the alert may have waited with it; whatever is no probe needs none."""
+        if not group[0].is_probe:
+            return True
+        try:
+            return await self._breaker.renew_probe()
+        except (RedisError, OSError):
+            return False
 
     async def _wait_for_turn(self, item: Item) -> bool:
         """Wait for one more token of the limiter; False when the alert must not be sent any more."""

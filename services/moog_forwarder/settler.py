@@ -131,7 +131,8 @@ class Settler:
         # The circuit first: an alert that is settled before would be claimed again under an old permission.
         reports = group.reports
         if reports:
-            await self._persist("circuit", lambda: self._breaker.report(reports))
+            number = self._breaker.next_report()
+            await self._persist("circuit", lambda: self._breaker.report(reports, number))
         if group.leaving:
             plan = _Plan(group.leaving, self._names)
             await self._persist("settle", lambda: self._settle(plan))

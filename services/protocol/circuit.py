@@ -1,5 +1,6 @@
 """The circuit breaker in front of Moogsoft, shared by the fleet: its state lives in Redis, on Redis's clock."""
 
+import itertools
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from mutt.circuit import Result, State
 from mutt.settings import CircuitSettings, QueueNames
 from services.protocol.script import beside
 
+_beat = beside(__file__, "beat")
 _permit = beside(__file__, "circuit_permit")
 _report = beside(__file__, "circuit_report")
 _close_idle = beside(__file__, "circuit_close_idle")
@@ -65,6 +67,7 @@ class Circuit:
         self._lease_ms = round(lease * 1000)
         self._names = names
         self._token = token
+        self._reports = itertools.count(1)
 
     async def permission(self) -> Permission:
         """Ask whether a request may be sent; where a probe is due and an alert waits, take its lease."""
@@ -74,10 +77,20 @@ class Circuit:
         )
         return Permission(State(state.decode()), generation, bool(may_send), wait_ms / 1000)
 
-    async def report(self, results: Sequence[tuple[int, Result]]) -> Standing:
+    async def renew_probe(self) -> bool:
+        """Hold the probe's lease for its whole time from now on; False when it is no longer this holder's."""
+        return bool(await _beat(self._client, [keys.CIRCUIT_PROBE], [self._token, self._lease_ms]) == 1)
+
+    def next_report(self) -> int:
+        """Return the number of a report that is to be told until Redis has it, and counts once."""
+        return next(self._reports)
+
+    async def report(self, results: Sequence[tuple[int, Result]], number: int | None = None) -> Standing:
         """Tell how requests ended: (generation they began in, result), in the order in which they ended."""
         pairs = [part for generation, result in results for part in (generation, result.value)]
-        state, generation = await _report(self._client, KEYS, [self._threshold, *pairs])
+        number = self.next_report() if number is None else number
+        names = [*KEYS, keys.CIRCUIT_TOLD]
+        state, generation = await _report(self._client, names, [self._threshold, self._token, number, *pairs])
         return Standing(State(state.decode()), generation)
 
 

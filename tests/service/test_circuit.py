@@ -134,6 +134,7 @@ async def test_the_scripts_and_the_model_tell_the_same_story(redis_client: Redis
 
 def _all_keys() -> list[str]:
     return [
+        keys.CIRCUIT_TOLD,
         keys.CIRCUIT_STATE,
         keys.CIRCUIT_FAILURES,
         keys.CIRCUIT_OPENED_AT,
@@ -168,6 +169,32 @@ async def test_one_of_many_askers_gets_the_probe(redis_client: Redis) -> None:
     assert {answer.state for answer in answers} == {State.HALF_OPEN}
     assert 0 < await redis_client.pttl(keys.CIRCUIT_PROBE) <= LEASE * 1000
     assert all(0 < answer.wait <= LEASE for answer in answers if not answer.may_send)
+
+
+async def test_a_report_that_is_told_again_counts_once(redis_client: Redis) -> None:
+    breaker = circuit(redis_client)
+    number = breaker.next_report()
+    for _ in range(SETTINGS.threshold):
+        assert (await breaker.report([(0, FAILED)], number)).state is State.CLOSED
+    assert await redis_client.get(keys.CIRCUIT_FAILURES) == b"1"
+    # Somebody else's success does not make it count anew.
+    await circuit(redis_client, "b").report([(0, WELL)])
+    await breaker.report([(0, FAILED)], number)
+    assert await redis_client.get(keys.CIRCUIT_FAILURES) is None
+    assert (await breaker.report([(0, FAILED)] * SETTINGS.threshold)).state is State.OPEN
+    assert not await redis_client.exists(keys.CIRCUIT_TOLD)
+
+
+async def test_a_probes_lease_is_renewed_by_its_holder_alone(redis_client: Redis) -> None:
+    breaker = await opened_circuit(redis_client)
+    assert (await breaker.permission()).is_probe
+    await redis_client.pexpire(keys.CIRCUIT_PROBE, 5000)
+    assert not await circuit(redis_client, "b").renew_probe()
+    assert await redis_client.pttl(keys.CIRCUIT_PROBE) <= 5000
+    assert await breaker.renew_probe()
+    assert await redis_client.pttl(keys.CIRCUIT_PROBE) > 5000
+    await redis_client.delete(keys.CIRCUIT_PROBE)
+    assert not await breaker.renew_probe()
 
 
 async def test_a_dead_probers_lease_goes_to_another_and_its_late_result_changes_nothing(redis_client: Redis) -> None:
