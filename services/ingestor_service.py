@@ -21,6 +21,7 @@ from services.ingestor.door import Clock, Door
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peers
 from services.ingestor.protocol import IngestProtocol, sweep
+from services.ingestor.room import Room
 from services.ingestor.watch import Watch
 from services.logging_utils import get_logger
 from services.runtime.ages import AgeSampler
@@ -51,8 +52,9 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     pushing = redis_connector.connect(settings.redis, process.secrets)
     cap = partial(config.integer, CAP)
     peers = Peers()
-    commit = GroupCommit(process, pushing, outcomes, peers=peers, cap=cap, now=clock.now)
-    door = Door(process, keys, clock, commit, outcomes, peers=peers)
+    room = Room(peers, cap, settings.max_memory_percent)
+    commit = GroupCommit(process, pushing, outcomes, room, clock.now)
+    door = Door(process, keys, clock, commit, outcomes, room=room)
     watch = Watch(process, clock, outcomes)
     sampler = DepthSampler(process.redis, instruments, {instruments.queue_depth: lambda: (queue,)})
     ages = AgeSampler(process.redis, instruments, {"ingest": queue, "quarantine": redis_keys.QUARANTINE})

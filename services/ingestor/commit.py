@@ -13,9 +13,8 @@ from mutt import keys
 from mutt.settings import IngestorSettings
 from services.ingestor.line import Line
 from services.ingestor.outcomes import COMPONENT, Outcomes
-from services.ingestor.peers import Peers
 from services.ingestor.room import Room
-from services.ingestor.turns import Refusal, Submission, Turns
+from services.ingestor.turns import Group, Refusal, Submission, Turns
 from services.logging_utils import get_logger
 from services.protocol.script import beside
 from services.runtime.app import Process
@@ -38,21 +37,18 @@ class GroupCommit:
         process: Process[IngestorSettings, IngestorInstruments],
         redis: Redis,
         outcomes: Outcomes,
-        *,
-        peers: Peers,
-        cap: Callable[[], int],
+        room: Room,
         now: Callable[[], datetime],
     ) -> None:
         self._line = Line(redis, process.settings.redis)
         self._settings = process.settings
         self._instruments = process.instruments
         self._outcomes = outcomes
-        self._cap = cap
         self._now = now
         self._script = beside(__file__, "push")
-        self._peers = peers
+        self._peers = room.peers
         self._turns = Turns()
-        self.room = Room(peers, cap, process.settings.max_memory_percent)
+        self._room = room
         self._task: asyncio.Task[None] | None = None
         self._counters: tuple[datetime, list[str]] | None = None
         self._told = ""
@@ -75,41 +71,39 @@ class GroupCommit:
     async def _drain(self) -> None:
         try:
             while self._turns:
-                group, shares = self._turns.next_group()
+                group = self._turns.next_group()
                 try:
-                    if self.room.is_short:
+                    if self._room.is_short:
                         group = await self._sift(group)
-                    else:
-                        for peer, events in shares:
-                            self._peers.took(peer, events)
-                    singles = [item for item in group if item.single]
-                    batches = [item for item in group if not item.single]
-                    reply = await self._push(singles, batches)
+                    for peer, events in group.shares:
+                        self._peers.took(peer, events)
+                    reply = await self._push(group)
                 except (RedisError, OSError) as error:
-                    await self._failed(group, error)
+                    await self._failed(group.all(), error)
                 except Exception:  # (whatever went wrong here, the senders wait for an answer)
                     log.exception("a push failed within the ingestor")
                     await self._line.drop()
-                    self._refuse(group, INTERNAL)
+                    self._refuse(group.all(), INTERNAL)
                 else:
-                    self._settle(singles, batches, reply)
+                    self._settle(group, reply)
         finally:
             self._task = None
 
-    async def _sift(self, group: list[Submission]) -> list[Submission]:
+    async def _sift(self, group: Group) -> Group:
         """Refuse what there is no room for before its bytes are sent to Redis; raises RedisError or OSError."""
-        _, depth, _, _, _, memory = await self._push([], [])
-        self.room.seen(depth, memory)
-        kept, refused = self.room.sift(group)
+        _, depth, _, _, _, memory = await self._push(Group([], [], ()))
+        self._room.seen(depth, memory)
+        kept, refused = self._room.sift(group)
         for item, refusal in refused:
             item.refused(refusal)
         return kept
 
-    async def _push(self, singles: list[Submission], batches: list[Submission]) -> list[int]:
+    async def _push(self, group: Group) -> list[int]:
+        singles, batches, _ = group
         if not self.is_open:
             raise ConnectionError("this Redis has not been checked yet")
         arguments = [
-            self._cap(),
+            self._room.cap(),
             self._settings.max_memory_percent,
             keys.QUARANTINE_MAX,
             *COUNTER_TTLS,
@@ -125,10 +119,11 @@ class GroupCommit:
         names = [self._settings.names.ingest_queue, keys.QUARANTINE, *self._counter_keys()]
         return await self._line.call(self._script, names, [*arguments, *entries])
 
-    def _settle(self, singles: list[Submission], batches: list[Submission], reply: Sequence[int]) -> None:
+    def _settle(self, group: Group, reply: Sequence[int]) -> None:
         self._tell("")
+        singles, batches, _ = group
         full, depth, taken_singles, taken_batches, dropped, memory = reply
-        self.room.seen(depth, memory)
+        self._room.seen(depth, memory)
         admitted = batches[:taken_batches]
         self._outcomes.succeeded(taken_singles + sum(len(item.entries) for item in admitted))
         if quarantined := sum(len(item.quarantine) for item in admitted):
@@ -137,12 +132,12 @@ class GroupCommit:
         for item in chain(singles[:taken_singles], admitted):
             item.taken(depth)
         for item in chain(singles[taken_singles:], batches[taken_batches:]):
-            item.refused(self.room.full(depth, memory=bool(full)))
+            item.refused(self._room.full(depth, memory=bool(full)))
 
     async def _failed(self, group: list[Submission], error: Exception) -> None:
         self._tell(f"{type(error).__name__}: {error}")
         if isinstance(error, OutOfMemoryError):
-            self._refuse(group, self.room.full(None, memory=True))
+            self._refuse(group, self._room.full(None, memory=True))
             return
         if isinstance(error, ReadOnlyError):
             await self._line.drop()  # the primary has moved: the name leads to another server now

@@ -15,9 +15,9 @@ from services.ingestor.auth import KeyRing
 from services.ingestor.commit import GroupCommit
 from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
-from services.ingestor.peers import Peer, Peers
+from services.ingestor.peers import Peer
 from services.ingestor.readers import Readers
-from services.ingestor.room import RETRY_FULL
+from services.ingestor.room import RETRY_FULL, Room
 from services.ingestor.turns import Refusal
 from services.runtime.app import Process
 from services.runtime.instruments import IngestorInstruments
@@ -56,7 +56,7 @@ class Door:
         commit: GroupCommit,
         outcomes: Outcomes,
         *,
-        peers: Peers,
+        room: Room,
     ) -> None:
         settings = process.settings
         self.settings = settings
@@ -64,7 +64,8 @@ class Door:
         self.clock = clock
         self.commit = commit
         self.outcomes = outcomes
-        self.peers = peers
+        self.room = room
+        self.peers = room.peers
         # The doors for other protocols have their own: whoever sends the costliest bodies must not hold up the rest.
         self.readers = Readers(READERS, "read")
         self.foreign_readers = Readers(READERS, "read-foreign")
@@ -72,6 +73,7 @@ class Door:
         self.tracing = tracing_utils.active()
         self.in_flight = 0
         self.max_in_flight = settings.max_in_flight_bytes
+        self.half_in_flight = self.max_in_flight // 2
         self.max_body = settings.max_body_bytes
         self.intake = Intake(
             settings.required_message_fields,

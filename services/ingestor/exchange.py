@@ -181,7 +181,7 @@ class Exchange:
         peer.in_flight += size
         door.in_flight += size
         # Below a half nobody can hold more than is free.
-        if door.in_flight > door.max_in_flight // 2 and not door.may_hold(peer, self.size):
+        if door.in_flight > door.half_in_flight and not door.may_hold(peer, self.size):
             self.give_up(door.too_many(peer))
         elif self.size > door.max_body:
             self.give_up(door.too_large())
@@ -203,9 +203,9 @@ class Exchange:
         return False
 
     def _release(self) -> None:
-        self._door.in_flight -= self.size
-        self.peer.in_flight -= self.size
-        self.size = 0
+        size, self.size = self.size, 0
+        self._door.in_flight -= size
+        self.peer.in_flight -= size
         self._parts = []
 
     def _body(self) -> bytes:
@@ -219,14 +219,14 @@ class Exchange:
             self.readers.read(self.peer, partial(self._intake, body), self._was_read)
             return
         try:
-            if not (self._door.commit.room.is_short and self._turned_away(body)):
+            if not (self._door.room.is_short and self._turned_away(body)):
                 self._push(self._intake(body))
         except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
             self._unread(error)
 
     def _turned_away(self, body: bytes) -> bool:
         """Refuse a request that there is no room for without reading more of it than how many events it is."""
-        refusal = self._door.commit.room.turned_away(self.peer)
+        refusal = self._door.room.turned_away(self.peer)
         if refusal is None:
             return False
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mutt import shares
 from services.ingestor.peers import Peer, Peers
-from services.ingestor.turns import Refusal, Submission
+from services.ingestor.turns import Group, Refusal, Submission
 
 RETRY_FULL = (5, 15)  # seconds, from and to: a sender's retries must not come back all at once
 FRESH_SECONDS = 0.1  # what Redis said is believed for so long, when a request is turned away without asking again
@@ -16,8 +16,8 @@ class Room:
     """What Redis said last of its queue and its memory; `is_short` once shares count."""
 
     def __init__(self, peers: Peers, cap: Callable[[], int], max_memory_percent: int) -> None:
-        self._peers = peers
-        self._cap = cap
+        self.peers = peers
+        self.cap = cap
         self._most_memory = max_memory_percent * 10
         self._depth = 0
         self._memory = 0
@@ -28,29 +28,28 @@ class Room:
         """Note the queue's depth and the share of its memory that Redis uses (per mille, 0: unknown)."""
         self._depth, self._memory = depth, memory
         self._seen_at = time.monotonic()
-        self.is_short = shares.is_pressed(depth, self._cap()) or (
+        self.is_short = shares.is_pressed(depth, self.cap()) or (
             self._most_memory > 0 and shares.is_pressed(memory, self._most_memory)
         )
 
     def turned_away(self, peer: Peer) -> Refusal | None:
         """Return the refusal of a request that need not even be read, None where it has to be looked at."""
-        self._peers.asked(peer)
+        self.peers.asked(peer)
         if time.monotonic() - self._seen_at > FRESH_SECONDS or self._is_free_for(peer, self._depth):
             return None
         return self._full_for(peer, self._depth)
 
-    def sift(self, group: list[Submission]) -> tuple[list[Submission], list[tuple[Submission, Refusal]]]:
+    def sift(self, group: Group) -> tuple[Group, list[tuple[Submission, Refusal]]]:
         """Return what there is room for, and the rest with its refusals; who had least of late comes first."""
-        kept: list[Submission] = []
+        kept = Group([], [], [])
         refused: list[tuple[Submission, Refusal]] = []
         depth = self._depth
-        for item in sorted(group, key=lambda item: item.peer.taken):
+        for item in sorted(group.all(), key=lambda item: item.peer.taken):
             peer = item.peer
             if self._is_free_for(peer, depth):
-                events = len(item.entries)
-                depth += events
-                self._peers.took(peer, events)
-                kept.append(item)
+                depth += len(item.entries)
+                self.peers.took(peer, len(item.entries))
+                (kept.singles if item.single else kept.batches).append(item)
             else:
                 refused.append((item, self._full_for(peer, depth)))
         return kept, refused
@@ -58,28 +57,28 @@ class Room:
     def full(self, depth: int | None, *, memory: bool) -> Refusal:
         """Return the refusal of whoever comes when nothing more is taken."""
         problem = (
-            "Redis uses too much of its maxmemory" if memory else f"the queue is full: {depth} of {self._cap()} events"
+            "Redis uses too much of its maxmemory" if memory else f"the queue is full: {depth} of {self.cap()} events"
         )
         if memory and self._most_memory:
             problem = f"Redis uses over {self._most_memory // 10} % of its maxmemory"
         return self._refusal(problem, depth)
 
     def _is_free_for(self, peer: Peer, depth: int) -> bool:
-        limit = self._peers.limit
+        limit = self.peers.limit
         if self._most_memory and self._memory > limit(peer, self._most_memory):
             return False
-        return depth < limit(peer, self._cap())
+        return depth < limit(peer, self.cap())
 
     def _full_for(self, peer: Peer, depth: int) -> Refusal:
-        cap = self._cap()
+        cap = self.cap()
         if self._most_memory and self._memory > self._most_memory:
             return self.full(depth, memory=True)
         if depth >= cap:
             return self.full(depth, memory=False)
-        what = "Redis's memory" if depth < self._peers.limit(peer, cap) else "the queue"
+        what = "Redis's memory" if depth < self.peers.limit(peer, cap) else "the queue"
         return self._refusal(f"{what} is filling, and this sender has had its share of it", depth)
 
     def _refusal(self, problem: str, depth: int | None) -> Refusal:
-        cap = self._cap()
+        cap = self.cap()
         details = {"queue_limit": cap} if depth is None else {"queue_depth": depth, "queue_limit": cap}
         return Refusal(503, "queue_full", f"{problem}; try again later", random.randint(*RETRY_FULL), details)

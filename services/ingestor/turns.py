@@ -51,6 +51,18 @@ class Submission(Protocol):
         """Nothing of it was pushed, or nobody knows."""
 
 
+class Group(NamedTuple):
+    """What goes into one push, and how many events of it are whose."""
+
+    singles: list[Submission]
+    batches: list[Submission]
+    shares: Sequence[tuple[Peer, int]]
+
+    def all(self) -> list[Submission]:
+        """Return the requests of both kinds."""
+        return self.singles + self.batches
+
+
 class Turns:
     """Requests by peer; the peers take turns of so many bytes."""
 
@@ -67,31 +79,35 @@ class Turns:
             self._peers.append(peer)
         peer.waiting.append(item)
 
-    def next_group(self) -> tuple[list[Submission], list[tuple[Peer, int]]]:
-        """Take what goes into one push; return it, and how many events of it are whose."""
-        group: list[Submission] = []
-        shares: list[tuple[Peer, int]] = []
-        peers = self._peers
+    def next_group(self) -> Group:
+        """Take what goes into one push."""
+        group = Group([], [], shares := [])
+        singles, batches, peers = group.singles, group.batches, self._peers
         total = size = 0
         while peers and total < GROUP_EVENTS and size < GROUP_BYTES:
             peer = peers.popleft()
             waiting = peer.waiting
             # A large request is paid for in the turns that follow it; a peer that waits alone has no turns.
             budget = peer.budget + TURN_BYTES if peers else GROUP_BYTES
+            end = min(size + budget, GROUP_BYTES)
             events = 0
-            while waiting and budget > 0 and total + events < GROUP_EVENTS and size < GROUP_BYTES:
+            before = size
+            while waiting and size < end and total + events < GROUP_EVENTS:
                 item = waiting.popleft()
                 size += item.size
-                budget -= item.size
-                events += 1 if item.single else len(item.entries)
-                group.append(item)
+                if item.single:
+                    singles.append(item)
+                    events += 1
+                else:
+                    batches.append(item)
+                    events += len(item.entries)
             total += events
             shares.append((peer, events))
             peer.budget = 0
             if waiting:
-                peer.budget = min(budget, 0)
+                peer.budget = min(0, budget - (size - before))
                 peers.append(peer)
-        return group, shares
+        return group
 
     def take_all(self) -> list[Submission]:
         """Take all that waits."""

@@ -18,6 +18,7 @@ from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peer, Peers
+from services.ingestor.room import Room
 from services.runtime.app import registry
 from services.runtime.instruments import IngestorInstruments
 from services.runtime.secrets import EnvironmentSecrets
@@ -129,9 +130,9 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
     process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
     keyring = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": "k"}))
     # Without a queue behind the door every valid event fails.
-    peers = Peers()
-    door = Door(process, keyring, Clock(), None, Outcomes(instruments), peers=peers)  # type: ignore[arg-type]
-    sink = Sink(peers.arrived("192.0.2.1"))
+    room = Room(Peers(), lambda: 1, 0)
+    door = Door(process, keyring, Clock(), None, Outcomes(instruments), room=room)  # type: ignore[arg-type]
+    sink = Sink(room.peers.arrived("192.0.2.1"))
     head = Head([(b"x-api-key", b"k"), (b"content-length", b"2")], deprecated=False, keep_alive=True)
     exchange = Exchange(door, sink, head, 0.0)
     exchange.judge()
