@@ -48,6 +48,7 @@ def claims(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict
     versions = {(row["new_values"]["id"], row["new_values"]["version"]): row["new_values"] for row in changes}
     poison = [json.loads(entry) for entry in client.lrange(keys.POISON, 0, -1)]
     given_up = {entry["_mutt"]["event_id"] for entry in poison}
+    never_audited = {entry["_mutt"]["event_id"] for entry in poison if entry["_mutt"].get("kind") == "audit"}
     given_up_correlations = {entry.get("event", entry).get("correlation_id") for entry in poison}
     own = [row for row in rows if row["source"] == "mutt"]
     audited = Counter(row["correlation_id"] for row in rows if row["source"] != "mutt")
@@ -59,7 +60,7 @@ def claims(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict
         "audited more than once": {identity for identity, times in audited.items() if times > 1},
         "audited, but never acknowledged": audited.keys() - sent.keys(),
         "owed to Moogsoft, but neither delivered nor visible": owed - delivered - given_up,
-        "delivered, but not owed": delivered - owed,
+        "delivered, but not owed": delivered - owed - never_audited,
         "judged wrongly": {
             row["correlation_id"]
             for row in rows
