@@ -11,9 +11,10 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from mutt import keys
 from mutt.errors import MisconfiguredError, UntrustedServerError
 from mutt.server_settings import SENTINEL, RedisSettings
 from mutt.tls_faults import NO_TLS, Server, explain
@@ -95,9 +96,9 @@ def address(client: Redis) -> tuple[str, int] | None:
 
 
 def problem(client: Redis) -> str | None:
-    """Return in words why the last connection failed, where a person has to see to it."""
+    """Return in words why the last connection or write failed, where a person has to see to it."""
     trouble: _Trouble = client.connection_pool.connection_kwargs["trouble"]
-    return trouble.words
+    return trouble.words or trouble.refusal
 
 
 class UntrustedRedisError(UntrustedServerError, RedisConnectionError):
@@ -109,6 +110,7 @@ class _Trouble:
 
     def __init__(self) -> None:
         self.words: str | None = None
+        self.refusal: str | None = None  # of the last write that health asked for
         self._looking: asyncio.Task[None] | None = None
 
     def note(self, words: str | None) -> None:
@@ -249,3 +251,19 @@ async def is_connected(client: Redis) -> bool:
     except (RedisError, OSError, TimeoutError):
         return False
     return True
+
+
+async def takes_writes(client: Redis) -> bool:
+    """Tell whether Redis answers and takes writes; one that is full or read-only answers a PING all the same."""
+    trouble: _Trouble = client.connection_pool.connection_kwargs["trouble"]
+    trouble.refusal = None
+    try:
+        # Changes nothing, and is refused wherever a write is.
+        await client.setrange(keys.NO_WRITE, 0, "")
+    except ResponseError as error:
+        trouble.refusal = f"Redis refuses writes: {error}"
+    except (RedisError, OSError, TimeoutError):
+        pass
+    else:
+        return True
+    return False

@@ -134,7 +134,9 @@ async def _run(service: str, settings: S, instruments_class: type[I], main: Main
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _hang_up, reload, secrets)
     redis = redis_connector.connect(settings.redis, secrets)
     process = Process(service, settings, instruments, health, secrets, redis, stopping, reload, tls)
-    health.watch("redis", partial(redis_connector.is_connected, redis), partial(redis_connector.problem, redis))
+    # The console is of use where Redis can only be read.
+    ask = redis_connector.is_connected if isinstance(settings, WebUiSettings) else redis_connector.takes_writes
+    health.watch("redis", partial(ask, redis), partial(redis_connector.problem, redis))
     watched = certificates.peers(settings, lambda: redis_connector.address(redis))
     beside = [secrets.keep_fresh(), certificates.watch(watched, instruments.certificate_ends)]
     if tls is not None:

@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
 from scripts.connections import database_url as script_database_url
-from scripts.devtools.embedded import RedisServer
+from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
 from services.runtime.health import PROBE_TIMEOUT, Health
@@ -90,6 +90,24 @@ async def test_a_missing_or_wrong_setting_of_the_server_is_named(redis_url: str,
     await redis_client.config_set("maxmemory-policy", "noeviction")
     await redis_client.config_set("appendonly", "no")
     assert ["appendonly" in warning for warning in await redis_connector.check_server(client)] == [True]
+    await client.aclose()
+
+
+async def test_a_redis_that_refuses_writes_is_told_with_its_words(redis_url: str, redis_client: Redis) -> None:
+    settings, environment = redis_settings(redis_url)
+    client = redis_connector.connect(settings, EnvironmentSecrets(environment))
+    assert await redis_connector.takes_writes(client)
+    await redis_client.config_set("maxmemory", "1")
+    assert not await redis_connector.takes_writes(client)
+    assert "not allowed when used memory" in (redis_connector.problem(client) or "")
+    await redis_client.config_set("maxmemory", "0")
+    await redis_client.replicaof(HOST, "9")
+    assert not await redis_connector.takes_writes(client)
+    assert "read only replica" in (redis_connector.problem(client) or "")
+    await redis_client.replicaof("NO", "ONE")
+    assert await redis_connector.takes_writes(client)
+    assert redis_connector.problem(client) is None
+    assert await redis_client.dbsize() == 0, "asking changed nothing"
     await client.aclose()
 
 
