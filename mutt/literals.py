@@ -107,6 +107,8 @@ def _escape(pattern: str, at: int, depth: int) -> tuple[_Term, int]:  # noqa: AR
 def _group(pattern: str, at: int, depth: int) -> tuple[_Term, int]:
     flags = _FLAGS.match(pattern, at)
     if flags:
+        if _REPEAT.match(pattern, flags.end()):
+            raise _Unknown  # RE2 repeats what stands before the flags
         return _Term(None, []), flags.end()
     opening = _GROUP.match(pattern, at)
     if not opening:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import re2
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mutt.literals import required_literals
@@ -38,6 +38,9 @@ OPTIONS.log_errors = False
         ("straße", [{"stra"}, {"e"}]),
         (r"\d+", []),
         ("a{,2}b", [{"a"}, {",2}b"}]),
+        ("a(?i)b", [{"a"}, {"b"}]),
+        ("ab(?i)*", []),  # RE2 repeats what stands before the flags
+        ("ab(?s){0,2}c", []),
     ],
 )
 def test_required_literals_of(pattern: str, expected: list[set[str]]) -> None:
@@ -51,6 +54,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
+@example("aa(?i)*", "A")
 @given(st.lists(pieces, max_size=9).map("".join), st.text("abAB.|[]{},12é-", max_size=12))
 @settings(max_examples=1500, deadline=None)
 def test_a_text_that_matches_holds_a_literal_of_every_option(pattern: str, text: str) -> None:
