@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tests.harness.moogsoft import MoogStandIn
-from tests.harness.processes import ServiceProcess
+from tests.harness.nursery import Child
 
 BETWEEN = (0.2, 1.0)  # seconds between two blows
 DOWN = (0.0, 0.6)  # seconds that a victim stays dead
@@ -29,7 +30,21 @@ class Server(Protocol):
         """Start it on what it had."""
 
 
-def kill(service: ServiceProcess) -> Blow:
+class Victim(Protocol):
+    """A service, or what keeps one alive."""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | Child:
+        """Its process."""
+
+    def kill(self) -> None:
+        """Kill it as kill -9 does."""
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it again."""
+
+
+def kill(service: Victim) -> Blow:
     """Kill -9 a service; it is started again as a supervisor would, whether or not it gets well."""
 
     def blow(chance: random.Random) -> None:
@@ -51,7 +66,7 @@ def crash(server: Server) -> Blow:
     return blow
 
 
-def stall(service: ServiceProcess) -> Blow:
+def stall(service: Victim) -> Blow:
     """Stop a service for longer than its heartbeat lives, while other blows go on; then it wakes up."""
 
     def blow(chance: random.Random) -> None:
@@ -72,21 +87,28 @@ def stumble(moogsoft: MoogStandIn) -> Blow:
 
 
 class Blows:
-    """Strikes one after another, chosen by a seed."""
+    """Strikes one after another, chosen by a seed; `weights` says which are more likely, 1 where it is silent."""
 
-    def __init__(self, seed: int, blows: Mapping[str, Blow]) -> None:
+    def __init__(self, seed: int, blows: Mapping[str, Blow], weights: Mapping[str, float] | None = None) -> None:
         self._random = random.Random(seed)
         self._blows = dict(blows)
+        self._names = sorted(self._blows)
+        self._weights = [(weights or {}).get(name, 1.0) for name in self._names]
         self.struck: Counter[str] = Counter()
+
+    def strike(self) -> str:
+        """Let some time pass, strike once, and return by what."""
+        pass_time(self._random.uniform(*BETWEEN))
+        name = self._random.choices(self._names, self._weights)[0]
+        self.struck[name] += 1
+        self._blows[name](self._random)
+        return name
 
     def strike_for(self, seconds: float) -> None:
         """Strike until the time is over."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            pass_time(self._random.uniform(*BETWEEN))
-            name = self._random.choice(sorted(self._blows))
-            self.struck[name] += 1
-            self._blows[name](self._random)
+            self.strike()
 
 
 def pass_time(seconds: float) -> None:

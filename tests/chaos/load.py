@@ -4,9 +4,9 @@
 
     python -m tests.chaos.load FOLDER --seed N --senders N
 
-which reads FOLDER/orders.json ({"key", "urls", "pause"}) before each body and writes FOLDER/ledger.ndjson: a line for
-each acknowledged body, on the disk before the sender's next request. SIGTERM: the last bodies are repeated until they
-too are acknowledged.
+which reads FOLDER/orders.json ({"key", "urls", "doors", "pause"}; doors are the addresses that take Splunk's and
+OpenTelemetry's bodies) before each body and writes FOLDER/ledger.ndjson: a line for each acknowledged body, on the disk
+before the sender's next request. SIGTERM: the last bodies are repeated until they too are acknowledged.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,19 +92,19 @@ class Orders:
     """Where senders send, with which key and how fast: fixed, or a file that is read whenever it has changed."""
 
     def __init__(self, urls: list[str], ledger: Ledger, file: Path | None = None) -> None:
-        self._urls, self._ledger, self._file = urls, ledger, file
+        self._urls, self._doors, self._ledger, self._file = urls, urls, ledger, file
         self._read_at = 0
         self._lock = threading.Lock()
         self.pause = PAUSE
 
-    def now(self) -> list[str]:
+    def now(self, path: str) -> list[str]:
         """Return the addresses to send to; the key is in the ledger."""
         with self._lock:
             if self._file is not None and (changed := self._file.stat().st_mtime_ns) != self._read_at:
                 told = json.loads(self._file.read_text(encoding="utf-8"))
-                self._read_at, self._urls, self._ledger.key = changed, told["urls"], told["key"]
-                self.pause = tuple(told.get("pause", PAUSE))
-            return self._urls
+                self._urls, self._doors, self._ledger.key = told["urls"], told["doors"], told["key"]
+                self._read_at, self.pause = changed, tuple(told["pause"])
+            return self._doors if path in DOORS else self._urls
 
 
 class Sender(threading.Thread):
@@ -150,7 +151,7 @@ class Sender(threading.Thread):
 
     def _send(self, body: Body) -> bool | None:
         """Return whether a body was taken: False is a complaint, None has to be sent again."""
-        base = self._random.choice(self._orders.now())
+        base = self._random.choice(self._orders.now(body.path))
         headers = {"X-API-KEY": self._ledger.key, **body.headers}
         try:
             reply = requests.post(f"{base}{body.path}", body.data, headers=headers, timeout=TIMEOUT)
@@ -164,8 +165,7 @@ class Sender(threading.Thread):
             if accepted_of(body, document) != len(body.events):
                 self._ledger.complain(f"{len(body.events)} events sent to {body.path}, reply {document}")
             return True
-        # A release from before a door answers 404 there; the same body goes to another instance then.
-        if reply.status_code == 503 or (reply.status_code == 404 and body.path in DOORS):
+        if reply.status_code == 503:
             return None
         self._ledger.complain(f"status {reply.status_code} at {body.path}: {reply.text[:200]}")
         return False
@@ -197,11 +197,18 @@ def load(senders: int, seed: int, url: str, forms: Mapping[str, int] = PLAIN) ->
     try:
         yield ledger
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-    if any(thread.is_alive() for thread in threads):
+        is_acknowledged = _finish(threads, stop)
+    if not is_acknowledged:
         raise AssertionError(f"a sender's last body was not acknowledged within {PATIENCE:g} s")
+
+
+def _finish(threads: list[Sender], stop: threading.Event) -> bool:
+    """Tell the senders that it is enough; return whether the last body of each was acknowledged."""
+    stop.set()
+    until = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 def main() -> int:
@@ -222,9 +229,7 @@ def main() -> int:
     for thread in threads:
         thread.start()
     stop.wait()
-    for thread in threads:
-        thread.join(PATIENCE)
-    return int(any(thread.is_alive() for thread in threads))
+    return int(not _finish(threads, stop))
 
 
 if __name__ == "__main__":
