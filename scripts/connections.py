@@ -11,8 +11,7 @@ from mutt.settings import LogSettings
 from mutt.variables import read
 from services.logging_utils import configure
 from services.postgres_connector import connection_options, is_password_refused
-from services.runtime.secrets import SecretSource
-from services.runtime.vault import open_secrets
+from services.runtime.secrets import SecretSource, open_secrets
 
 DATABASE_HELP = "PostgreSQL as a postgresql:// URL (default: DATABASE_URL, else the DB_ variables of the services)"
 

@@ -1,4 +1,7 @@
-"""The commands of muttdev: arguments, messages and exit statuses; the work is in the modules beside it."""
+"""The commands of muttdev: arguments, messages and exit statuses; the work is in the modules beside it.
+
+A command imports what it alone needs: the clients of the servers take most of the time of one that asks no server.
+"""
 
 import asyncio
 import contextlib
@@ -15,17 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import psycopg
 import typer
-from redis.exceptions import RedisError
 from rich.console import Console
 
-from scripts.devtools import configuration, consoles, proving, report, running, traffic
+from mutt.errors import MuttError
+from scripts.devtools import configuration, proving, report, running, traffic
 from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, VAULT, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
-from scripts.migrate import MigrationError
-from scripts.migrate import migrate as migrate_database
 
 EXIT_FAILED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 1, 3, 130
 ALONE = ("-n", "--numprocesses", "--pdb", "-s", "--collect-only", "--co")  # pytest options that choose themselves
@@ -154,6 +154,8 @@ def logs(
     data_dir: DataDir = DEFAULT_FOLDER,
 ) -> None:
     """Show the logs of one service or of all."""
+    from scripts.devtools import consoles
+
     instance = Instance.find(data_dir)
     if service is not None and service not in LOGS:
         raise UserError(f"there is no service {service!r}: choose one of {', '.join(LOGS)}")
@@ -187,18 +189,24 @@ def send(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Open psql on the database; further arguments go to it: psql -c 'SELECT 1'."""
+    from scripts.devtools import consoles
+
     raise typer.Exit(consoles.psql(_running_instance(data_dir), context.args))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def redis(context: typer.Context, data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Run one Redis command (redis LLEN mutt:ingest_queue), or read commands from the keyboard."""
+    from scripts.devtools import consoles
+
     raise typer.Exit(consoles.redis(_running_instance(data_dir), context.args))
 
 
 @app.command()
 def migrate(data_dir: DataDir = DEFAULT_FOLDER) -> None:
     """Bring the database to the schema of this checkout; safe to repeat, safe while the services run."""
+    from scripts.migrate import migrate as migrate_database
+
     steps = migrate_database(_running_instance(data_dir).database_url)
     console.print("\n".join(f"applied {step}" for step in steps) or "nothing to do: the schema is current")
 
@@ -274,10 +282,8 @@ def main() -> NoReturn:
     """Run a command; what a user can meet is one message that says what to do, never a traceback."""
     try:
         app(prog_name="muttdev.py")
-    except (UserError, EmbeddedServerError, MigrationError) as error:
+    except (UserError, EmbeddedServerError, MuttError) as error:
         _fail(str(error))
-    except (psycopg.OperationalError, RedisError) as error:
-        _fail(f"{' '.join(str(error).split())}. Is it healthy? See: muttdev.py status")
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -285,7 +291,18 @@ def main() -> NoReturn:
             f"{error.strerror}: {error.filename or 'the data folder'}. Free space or make it writable for this "
             "user, or give --data-dir a folder elsewhere"
         )
+    except Exception as error:
+        if not _is_of_a_server(error):
+            raise
+        _fail(f"{' '.join(str(error).split())}. Is it healthy? See: muttdev.py status")
     sys.exit(0)
+
+
+def _is_of_a_server(error: Exception) -> bool:
+    import psycopg
+    from redis.exceptions import RedisError
+
+    return isinstance(error, (psycopg.OperationalError, RedisError))
 
 
 def _fail(message: str) -> NoReturn:

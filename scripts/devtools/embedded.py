@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import psycopg
-import redis
 
 from scripts.devtools.privileges import (
     Command,
@@ -138,6 +136,8 @@ class RedisServer:
         wait_until(self._answers, self.process, f"Redis on port {self.port}", self.folder / "server.log")
 
     def _answers(self) -> bool:
+        import redis  # not for those who only want to know a path or a port
+
         with redis.Redis(host=HOST, port=self.port, password=self.password, socket_timeout=2) as client:
             try:
                 return bool(client.ping())
@@ -287,6 +287,8 @@ class PostgresServer:
         wait_until(self._answers, self.process, f"PostgreSQL on port {self.port}", log)
 
     def _answers(self) -> bool:
+        import psycopg
+
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()
         except psycopg.OperationalError:

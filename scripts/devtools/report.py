@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scripts.devtools import checks
 from scripts.devtools.instance import NAMES, STAND_IN, VAULT, Instance
 from scripts.devtools.services import SERVICES
 from scripts.devtools.supervisor import HEALTHY, STARTING, STOPPED, UNHEALTHY
+
+if TYPE_CHECKING:
+    from scripts.devtools.checks import Check
 
 STYLES = {HEALTHY: "green", STARTING: "yellow", STOPPED: "red", UNHEALTHY: "red"}
 MARKS = {HEALTHY: "●", STARTING: "◐", STOPPED: "○", UNHEALTHY: "✗"}
@@ -50,8 +52,10 @@ def is_up(instance: Instance, name: str, service: dict[str, Any]) -> bool:
     return bool(service["pid"]) or instance.is_external(name)
 
 
-def all_checks(instance: Instance) -> dict[str, checks.Check]:
+def all_checks(instance: Instance) -> "dict[str, Check]":
     """Return the health check of every service and server."""
+    from scripts.devtools import checks  # with the clients of the servers
+
     found = {name: checks.http_check(instance.health_url(name)) for name in (*SERVICES, STAND_IN)}
     found["redis"] = checks.redis_check(instance.redis_url)
     found["postgres"] = checks.postgres_check(instance.database_url)

@@ -11,8 +11,7 @@ from mutt.server_settings import DatabaseSettings
 from mutt.settings import CommonSettings, MoogForwarderSettings
 from services.doctor import database, local, moogsoft, redis_server
 from services.runtime import certificates
-from services.runtime.secrets import SecretSource
-from services.runtime.vault import make_source
+from services.runtime.secrets import SecretSource, make_source
 
 PATIENCE = 15.0  # seconds for all that is asked of one server
 RENEW_DAYS = 14

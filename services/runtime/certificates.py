@@ -5,15 +5,17 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from prometheus_client import Gauge
 
 from mutt.server_settings import SENTINEL
 from mutt.settings import AlerterSettings, CommonSettings, MoogForwarderSettings, WebUiSettings
 from mutt.tls_faults import NO_TLS
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 PATIENCE = 5.0  # seconds for one look
 LOOK_SECONDS = 600.0  # between two looks when every server showed its certificate
@@ -55,11 +57,13 @@ async def watch(watched: Sequence[Peer], ends: Gauge) -> None:
         await asyncio.sleep((LOOK_SECONDS if all(seen) else SOON_SECONDS) * random.uniform(0.8, 1))
 
 
-async def presented(address: Address, *, postgres: bool = False) -> x509.Certificate:
+async def presented(address: Address, *, postgres: bool = False) -> "x509.Certificate":
     """Return the certificate that a server shows, whoever signed it and however old it is; raises OSError.
 
     Nothing is said over this connection, so that nobody learns anything who should not.
     """
+    from cryptography import x509  # a service without TLS starts without it
+
     anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anybody.check_hostname = False
     anybody.verify_mode = ssl.CERT_NONE

@@ -5,15 +5,17 @@ import ssl
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 from prometheus_client import Gauge
 
 from mutt.errors import SettingsError
 from mutt.server_settings import OwnTlsSettings
 from services.logging_utils import get_logger
 from services.runtime.health import Health
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 LOOK_SECONDS = 2.0
 
@@ -59,6 +61,8 @@ class OwnCertificate:
 
     def _note(self) -> str:
         """Tell until when the certificate is good, and return its fingerprint."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+
         shown = _certificate(self._files[0])
         self._ends.set(shown.not_valid_after_utc.timestamp())
         log.info("the own certificate", ends=shown.not_valid_after_utc.isoformat())
@@ -99,7 +103,9 @@ def _context(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def _certificate(path: str) -> x509.Certificate:
+def _certificate(path: str) -> "x509.Certificate":
+    from cryptography import x509  # a service without TLS starts without it
+
     try:
         return x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
     except ValueError as error:

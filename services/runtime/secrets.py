@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mutt.errors import MuttError, SettingsError
+from mutt.server_settings import VaultSettings
 from services.logging_utils import get_logger
 
 REFRESH_SECONDS = 60.0
@@ -165,6 +166,23 @@ class EnvironmentSecrets(SecretSource):
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"{variable}={path!r} cannot be read: {error}") from error
         return held
+
+
+def make_source(settings: VaultSettings, environ: Mapping[str, str]) -> SecretSource:
+    """Return the source that the settings name; raises SettingsError. Vault's has not been read yet."""
+    if settings.addr:
+        from services.runtime.vault import VaultSecrets  # its client is a seventh of a start that needs none
+
+        return VaultSecrets(settings)
+    log.info("secrets come from the environment, since VAULT_ADDR is not set")
+    return EnvironmentSecrets(environ, settings.refresh_interval)
+
+
+async def open_secrets(settings: VaultSettings, environ: Mapping[str, str]) -> SecretSource:
+    """Return the source that the settings name, read once; raises MuttError when that fails."""
+    source = make_source(settings, environ)
+    await source.read()
+    return source
 
 
 def required(secrets: SecretSource, name: str) -> str:

@@ -21,7 +21,7 @@ from mutt.errors import MisconfiguredError, MuttError, TransientError
 from mutt.server_settings import VaultSettings
 from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
-from services.runtime.secrets import APART_SECONDS, EnvironmentSecrets, SecretSource
+from services.runtime.secrets import APART_SECONDS, SecretSource
 from services.runtime.trust import authorities
 
 CONNECT_SECONDS, REPLY_SECONDS = 2.0, 3.0  # for one call
@@ -212,21 +212,6 @@ class VaultSecrets(SecretSource):
 
     def _away(self, why: str) -> TransientError:
         return TransientError(f"Vault at {self._settings.addr} {why}")
-
-
-def make_source(settings: VaultSettings, environ: Mapping[str, str]) -> SecretSource:
-    """Return the source that the settings name; raises SettingsError. Vault's has not been read yet."""
-    if settings.addr:
-        return VaultSecrets(settings)
-    log.info("secrets come from the environment, since VAULT_ADDR is not set")
-    return EnvironmentSecrets(environ, settings.refresh_interval)
-
-
-async def open_secrets(settings: VaultSettings, environ: Mapping[str, str]) -> SecretSource:
-    """Return the source that the settings name, read once; raises MuttError when that fails."""
-    source = make_source(settings, environ)
-    await source.read()
-    return source
 
 
 async def in_thread(work: Callable[[], Value], seconds: float) -> Value:

@@ -19,8 +19,7 @@ from services.runtime.health import Health
 from services.runtime.http_server import serve
 from services.runtime.ops_server import API_VERSION, routes
 from services.runtime.own_certificate import OwnCertificate
-from services.runtime.secrets import SecretSource
-from services.runtime.vault import make_source
+from services.runtime.secrets import SecretSource, make_source
 
 BACK_OFF_FIRST, BACK_OFF_MOST = 0.25, 5.0  # seconds
 RETRY_AFTER = "5"  # seconds, for senders

@@ -16,7 +16,8 @@ from hvac import exceptions as vault_errors
 from mutt.errors import MisconfiguredError, MuttError, SettingsError, TransientError
 from mutt.server_settings import VaultSettings
 from scripts.devtools.vault import MOUNT, NAME, VaultServer
-from services.runtime.vault import VaultSecrets, open_secrets
+from services.runtime.secrets import open_secrets
+from services.runtime.vault import VaultSecrets
 from tests.harness.proxy import Proxy
 from tests.harness.vault import HELD, SECRET_ID, fill, running_vault, settings_of
 from tests.harness.waiting import eventually
