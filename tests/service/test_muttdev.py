@@ -1,5 +1,6 @@
 """muttdev as its user meets it: one instance from `up --detach` to `down`, and the messages on the way."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,7 +22,7 @@ import pytest
 import redis
 import requests
 
-from scripts.devtools import cli, running
+from scripts.devtools import cli, report, running
 from scripts.devtools.embedded import PostgresServer, RedisServer, reserve_port
 from scripts.devtools.instance import NAMES, SERVER_PORTS, VAULT
 from scripts.devtools.instance import Instance as Supervised
@@ -64,8 +65,16 @@ class Instance:
         return muttdev(command, "--data-dir", str(self.folder), *arguments)
 
     def status(self) -> dict[str, Any]:
-        services: dict[str, Any] = json.loads(self.run("status", "--json").stdout)["services"]
+        """Return the services as `status --json` prints them, without starting a command for each look."""
+        services: dict[str, Any] = self._document()["services"]
         return services
+
+    def wait_healthy(self) -> None:
+        wait_for(lambda: report.all_healthy(self._document()), "all healthy")
+        assert self.run("status").returncode == 0
+
+    def _document(self) -> dict[str, Any]:
+        return asyncio.run(report.status_document(Supervised.find(self.folder)))
 
     def environment(self) -> dict[str, str]:
         lines = self.run("env").stdout.splitlines()
@@ -85,8 +94,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 def test_status_tells_every_service_and_is_0_when_all_are_healthy(instance: Instance) -> None:
-    wait_for(lambda: instance.run("status").returncode == 0, "all healthy")
-    services = instance.status()
+    instance.wait_healthy()
+    services = json.loads(instance.run("status", "--json").stdout)["services"]
     assert set(services) == set(NAMES)
     assert {service["state"] for service in services.values()} == {"healthy"}
     assert all(psutil.pid_exists(service["pid"]) and service["ports"] for service in services.values())
@@ -130,7 +139,7 @@ def test_a_killed_service_is_back_and_counted(instance: Instance) -> None:
     before = instance.status()["ingestor"]
     os.kill(before["pid"], signal.SIGKILL)
     wait_for(lambda: instance.status()["ingestor"]["pid"] not in {None, before["pid"]}, "a new ingestor")
-    wait_for(lambda: instance.run("status").returncode == 0, "all healthy again")
+    instance.wait_healthy()
     assert instance.status()["ingestor"]["restarts"] == before["restarts"] + 1
 
 
@@ -332,14 +341,15 @@ def test_servers_given_by_url_are_used_and_left_running(
     up = other.run("up", "--detach", "--no-samples", "--port-offset", str(free_offset()), *urls)
     try:
         assert up.returncode == 0, up.stderr
-        wait_for(lambda: other.run("status").returncode == 0, "all healthy")
+        other.wait_healthy()
         services = other.status()
         assert [services[name]["pid"] for name in ("redis", "postgres")] == [None, None]
         assert {service["state"] for service in services.values()} == {"healthy"}
         values = other.environment()
         assert (values["REDIS_URL"], values["DATABASE_URL"]) == (own_redis.url, own_database_url)
         own_redis.kill()
-        wait_for(lambda: other.run("status").returncode == 3, "the death of Redis in the status")
+        wait_for(lambda: other.status()["redis"]["state"] == "unhealthy", "the death of Redis in the status")
+        assert other.run("status").returncode == 3
     finally:
         other.run("down")
     with psycopg.connect(own_database_url) as connection:
