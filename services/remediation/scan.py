@@ -44,6 +44,7 @@ class Scanner:
         self._redis = redis
         self._settings = settings
         self._lease = lease
+        self._token = lease.token
         self._instruments = instruments
         self._config = DynamicConfig(
             redis,
@@ -61,6 +62,7 @@ class Scanner:
     async def scan(self, stopping: asyncio.Event) -> None:
         """Look at each queue's oldest letters once; raises RedisError, after which a further scan finds the rest."""
         started = time.perf_counter()
+        self._token = self._lease.token
         await self._config.refresh()
         for source in self._order:
             await self._scan_queue(source, stopping)
@@ -121,11 +123,11 @@ class Scanner:
         queues = self._queues[source]
         destinations = {Step.REPLAY: (1, queues.home), Step.KEEP: (2, queues.dead), Step.POISON: (3, keys.POISON)}
         names = [keys.REMEDIATION_LEASE, keys.CIRCUIT_STATE, queues.dead, *(key for _, key in destinations.values())]
-        args: list[Argument] = [self._lease.token, int(only_closed)]
+        args: list[Argument] = [self._token, int(only_closed)]
         for entry, verdict in due:
             args += (entry, destinations[verdict.step][0], verdict.payload)
         moved = int(await _move(self._redis, names, args))
-        if moved == LEASE_LOST:
+        if moved == LEASE_LOST and self._token == self._lease.token:
             self._lease.lost()
         return moved
 
