@@ -97,17 +97,23 @@ class Batches:
         if batch is None:
             return True
         try:
+            if batch.recoveries:
+                # It may be what kills alerters: nothing else is to be held beside it, lest it be counted too.
+                await self._judged.join()
             work = await self._judge(batch)
         except BaseException:
-            self._worker.give_up(batch.entries)
+            self._worker.give_up(batch.entries, batch.lease)
             raise
         await self._judged.put(work)
+        if batch.recoveries:
+            await self._judged.join()
         return True
 
     async def settle_until_closed(self) -> None:
         """Audit and settle what was judged, until `close`."""
         while (work := await self._judged.get()) is not None:
             await self._finish(work)
+            self._judged.task_done()
 
     async def close(self) -> None:
         """Let `settle_until_closed` return once it has settled what is judged already."""

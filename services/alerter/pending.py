@@ -51,11 +51,11 @@ class PendingAudit:
         try:
             refusals = await write_rows(self._pool, rows)
         except DatabaseAwayError as error:
-            self._claims.give_up(batch.entries)
+            self._claims.give_up(batch.entries, batch.lease)
             self._audit.refuses_rows(error)
             raise
         except BaseException:
-            self._claims.give_up(batch.entries)
+            self._claims.give_up(batch.entries, batch.lease)
             raise
         self._audit.takes_rows()
         now, refused = datetime.now(UTC), {refusal.index for refusal in refusals}
@@ -66,7 +66,7 @@ class PendingAudit:
         try:
             await self._claims.settle(batch.lease, batch.entries, actions)
         except BaseException:
-            self._claims.give_up(batch.entries)
+            self._claims.give_up(batch.entries, batch.lease)
             raise
         self._audited.observe_all(ages)
         log.info("audit rows that waited in Redis are written", rows=len(rows) - len(refusals))

@@ -58,7 +58,7 @@ class Intake:
             try:
                 await self._take_in(batch, permission)
             except BaseException:
-                self._worker.give_up(batch.entries)
+                self._worker.give_up(batch.entries, batch.lease)
                 raise
         elif permission.is_probe:
             await self._breaker.report([(permission.generation, Result.UNKNOWN)])

@@ -139,7 +139,8 @@ class Settler:
 
     async def _settle(self, plan: "_Plan") -> None:
         # Under the present lease, which may be younger than the claim: only what is still listed is found.
-        settled = await self._worker.settle(self._worker.lease, plan.entries, plan.actions)
+        lease = self._worker.lease
+        settled = await self._worker.settle(lease, plan.entries, plan.actions)
         for one, place, copies in plan.places:
             if one.item is not None:
                 if one.sent and one.resolution.move in AGAIN:
@@ -148,7 +149,7 @@ class Settler:
                     self._flight.release(one.item)
                 self._flight.leave(one.item)
                 # Claimed once more while this was under way: left to be adopted.
-                self._worker.forget([one.entry] * (one.item.copies - copies))
+                self._worker.forget([one.entry] * (one.item.copies - copies), lease)
             if place not in settled.missing:
                 self._count(one)
 

@@ -3,6 +3,7 @@
 import time
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from services.logging_utils import get_logger
 from services.protocol.lane import Lane
@@ -35,7 +36,12 @@ class Janitor:
 
     async def sweep_once(self) -> bool:
         """Sweep, as the body of a loop that pauses after each pass."""
-        await self.sweep()
+        try:
+            await self.sweep()
+        except (RedisError, OSError):
+            # It may be the only one to notice: a claim that waits for an earlier batch asks Redis nothing.
+            self.redis_was_away()
+            raise
         return False
 
     async def sweep(self) -> int:

@@ -32,6 +32,6 @@ async def claim_due(redis: Redis, worker: Worker, most: int) -> Due:
     status, next_ms, entries = await _claim_due(redis, names, [lease.token, min(most, CLAIM_MOST), CLAIM_BYTES])
     if not status:
         raise FencedError(f"{lease.pod} lost its heartbeat")
-    worker.hold(entries)
+    worker.hold(entries, lease)
     batch = Batch(lease, entries, 0, [], time.monotonic()) if entries else None
     return Due(batch, None if next_ms < 0 else next_ms / 1000)

@@ -80,7 +80,7 @@ class Claims(ABC):
     @property
     def processing(self) -> str:
         """Return the processing list."""
-        return keys.per_pod(self._prefix, self.lease.pod)
+        return self._list(self.lease)
 
     async def claim(self, most: int, depth_keys: Sequence[str] = (), *, block: float = 0) -> Batch | None:
         """Claim up to `most` entries; waits up to `block` seconds for the first. None means that nothing came.
@@ -88,53 +88,58 @@ class Claims(ABC):
         Entries of the own list that are not in flight come first, every 10 s and after `doubt`. Raises FencedError when
         the heartbeat is lost, RedisError as the client does (then call `doubt`, and `beat`).
         """
-        if time.monotonic() >= self._adopt_at:
-            adopted = await self._adopt(most)
-            if adopted is not None:
-                return adopted
         try:
-            batch = await self._take(most, depth_keys)
+            if time.monotonic() >= self._adopt_at:
+                adopted = await self._adopt(most)
+                if adopted is not None:
+                    return adopted
+            lease = self.lease
+            batch = await self._take(lease, most, depth_keys)
             if batch is not None or block <= 0:
                 return batch
-            first: Any = await self._redis.blmove(self.source, self.processing, block, "RIGHT", "LEFT")  # type: ignore[arg-type]
+            first: Any = await self._redis.blmove(self.source, self._list(lease), block, "RIGHT", "LEFT")  # type: ignore[arg-type]
         except BaseException:
             self.doubt()
             raise
         if first is None:
             return None
-        # Held before anything else can fail, so that an adoption does not see it as lost.
-        self.hold([first])
+        # Held before anything else can fail, so that an adoption does not see it as lost. It lies in the list of the
+        # lease before the wait: where that is lost since, the script says so, and whoever reads that list adopts it.
+        self.hold([first], lease)
         try:
-            return await self._take(most - 1, depth_keys, first)
+            return await self._take(lease, most - 1, depth_keys, first)
         except BaseException:
-            self.give_up([first])
+            self.give_up([first], lease)
             raise
 
     async def settle(self, lease: Lease, entries: list[bytes], actions: Actions) -> Settled:
         """Settle entries claimed under `lease`; raises FencedError when they are no longer this worker's."""
-        fixed = [self.lane.heartbeat(lease.pod), keys.per_pod(self._prefix, lease.pod), self._recoveries]
+        fixed = [self.lane.heartbeat(lease.pod), self._list(lease), self._recoveries]
         names, args = actions.encode(entries, fixed)
         status, found, metas, missing = await _settle(self._redis, names, [lease.token, *args])
-        self.forget(entries)
+        self.forget(entries, lease)
         if not status:
             self.doubt()
             raise FencedError(f"{lease.pod} lost its heartbeat: what it claimed is left to be claimed again")
         return Settled(found, metas, frozenset(index - 1 for index in missing))
 
-    def hold(self, entries: Sequence[bytes]) -> None:
-        """Note entries as in flight; for claims that are made by other scripts than this class's."""
-        self._held.update(entries)
+    def hold(self, entries: Sequence[bytes], lease: Lease) -> None:
+        """Note entries as in flight; where their lease was lost meanwhile they are to be adopted under the new one."""
+        if lease == self.lease:
+            self._held.update(entries)
 
-    def forget(self, entries: Sequence[bytes]) -> None:
-        """Note entries as no longer in flight."""
+    def forget(self, entries: Sequence[bytes], lease: Lease) -> None:
+        """Note entries as no longer in flight; an older lease's are not, and may be in flight again under this one."""
+        if lease != self.lease:
+            return
         self._held.subtract(entries)
         for entry in entries:
             if self._held[entry] <= 0:
                 del self._held[entry]
 
-    def give_up(self, entries: Sequence[bytes]) -> None:
+    def give_up(self, entries: Sequence[bytes], lease: Lease) -> None:
         """Let entries that could not be worked on be adopted by the next claim: nobody else looks after them."""
-        self.forget(entries)
+        self.forget(entries, lease)
         self.doubt()
 
     def forget_all(self) -> None:
@@ -150,34 +155,44 @@ class Claims(ABC):
         """Return the length of the processing list."""
         return int(await self._redis.llen(self.processing))
 
-    async def _take(self, most: int, depth_keys: Sequence[str], first: bytes | None = None) -> Batch | None:
-        lease = self.lease
-        names = [self.lane.heartbeat(lease.pod), self.processing, self.source, self._recoveries, *depth_keys]
-        digest = "" if first is None else sha1(first, usedforsecurity=False).hexdigest()
+    def _list(self, lease: Lease) -> str:
+        return keys.per_pod(self._prefix, lease.pod)
+
+    async def _take(
+        self, lease: Lease, most: int, depth_keys: Sequence[str], first: bytes | None = None
+    ) -> Batch | None:
+        names = [self.lane.heartbeat(lease.pod), self._list(lease), self.source, self._recoveries, *depth_keys]
+        digest = "" if first is None else _digest(first)
         most = min(most, CLAIM_MOST)
         status, recoveries, depths, taken = await _claim(self._redis, names, [lease.token, most, CLAIM_BYTES, digest])
         if not status:
             raise FencedError(f"{lease.pod} lost its heartbeat")
-        self.hold(taken)
+        self.hold(taken, lease)
         entries: list[bytes] = taken if first is None else [first, *taken]
         return Batch(lease, entries, recoveries, depths, time.monotonic()) if entries else None
 
     async def _adopt(self, most: int) -> Batch | None:
         lease, before = self.lease, self._held.copy()
-        listed: list[Any] = await self._redis.lrange(self.processing, 0, -1)
+        # Before the look: a doubt that arises during it asks for another.
+        self._adopt_at = time.monotonic() + ADOPT_SECONDS
+        listed: list[Any] = await self._redis.lrange(self._list(lease), 0, -1)
         # What was in flight when the list was read may have been settled since: it is not lost either.
         wanted = Counter(listed) - (before | self._held)
-        if not wanted:
-            self._adopt_at = time.monotonic() + ADOPT_SECONDS
-            return None
         entries: list[bytes] = []
         for entry in reversed(listed):
             if wanted[entry] > 0 and len(entries) < min(most, CLAIM_MOST):
                 wanted[entry] -= 1
                 entries.append(entry)
+        if not entries:
+            return None
+        self.doubt()  # there may be more
+        counts = [int(count or 0) for count in await self._redis.hmget(self._recoveries, list(map(_digest, entries)))]
+        # By the rule of claims: up to a recovered entry, which comes alone.
+        most = 1 if counts[0] else next((place for place, count in enumerate(counts) if count), len(entries))
+        entries = entries[:most]
         log.info("adopted entries of the own list that were not in flight", entries=len(entries))
-        self.hold(entries)
-        return Batch(lease, entries, 0, [], time.monotonic())
+        self.hold(entries, lease)
+        return Batch(lease, entries, counts[0], [], time.monotonic())
 
 
 class Worker(Claims):
@@ -265,7 +280,9 @@ class Worker(Claims):
         """Hand back what is not settled, uncounted, and release the name; for an orderly end."""
         lease = self.lease
         await recover_all(self._redis, self.lane, lease.pod, lease.token, orderly=True)
-        await _release(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token])
+        if await _release(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token]):
+            # No claim is possible any more: one that was under way since the hand-back is found now.
+            await recover_all(self._redis, self.lane, lease.pod, "", orderly=True)
 
     async def _take_name(self, lease: Lease, *, only_free: bool = False) -> bool:
         taken = await _take(self._redis, [self.lane.heartbeat(lease.pod)], [lease.token, self._ttl_ms, int(only_free)])
@@ -290,6 +307,10 @@ class SideClaims(Claims):
     def lease(self) -> Lease:
         """Return the worker's lease."""
         return self._worker.lease
+
+
+def _digest(entry: bytes) -> str:
+    return sha1(entry, usedforsecurity=False).hexdigest()
 
 
 def _new_token() -> str:

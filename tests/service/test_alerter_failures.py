@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
+
 from mutt import keys
 from scripts.devtools.embedded import PostgresServer, RedisServer
 from tests.harness.entries import queue_entry
@@ -152,6 +154,28 @@ def test_an_entry_that_kills_its_worker_is_a_dead_letter_in_the_end(trail: Trail
     assert [str(row["event_id"]) for row in trail.wait_rows(1)] == [other[0]]
     wait_for(lambda: alerter.metric("mutt_alerter_events_processed_total", status="poison") == 1, "1 counted")
     assert not trail.redis.exists("mutt:recoveries:alerter")
+
+
+def test_nothing_is_held_beside_an_entry_that_may_have_killed_an_alerter(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.rule(match_string="page")
+    suspect, other = queue_entry("page suspect")[1], queue_entry("page innocent")[1]
+    trail.redis.hset("mutt:recoveries:alerter", hashlib.sha1(suspect, usedforsecurity=False).hexdigest(), 1)
+    trail.send(suspect, other)
+    seen = set()
+
+    def both_paged() -> bool:
+        seen.add(tuple(trail.redis.lrange("mutt:processing:alerter:alerter-0", 0, -1)))
+        return trail.length(ALERTS) == 2
+
+    with psycopg.connect(trail.database_url) as connection:
+        connection.execute("LOCK TABLE event_audit_log IN SHARE MODE")  # its audit takes as long as the grace period
+        start_service("alerter", ALERTER_DATABASE_GRACE="2")
+        wait_for(both_paged, "two alerts")
+    assert (suspect,) in seen
+    assert all(len(held) <= 1 for held in seen)
+    assert len(trail.wait_rows(2)) == 2
 
 
 def test_a_lost_reply_of_redis_neither_loses_nor_doubles(
