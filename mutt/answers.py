@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from typing import Any
+
+import msgspec
 
 MISCONFIGURED_STATUSES = frozenset({401, 403, 404, 405, 407})
 RETRIED_STATUSES = frozenset({408, 425})
 THROTTLED_STATUS = 429
 SUCCESS, REDIRECTION, CLIENT_ERROR = 2, 3, 4  # a redirect is not followed: it may carry the key to another host
+SHOWN = 200  # characters of an answer that are told to people
+FAILED_WORDS = frozenset({"error", "fail", "failed", "failure"})
 MAX_RETRY_AFTER = 3600.0  # seconds: what a wrong clock or a typing error asks for is not obeyed for longer
 
 
@@ -41,8 +46,12 @@ TIMED_OUT = "timeout"
 CONNECTION = "connection"
 
 
-def classify(status: int, *, retry_after: str | None = None, now: datetime, text: str = "") -> Outcome:
-    """Return what an HTTP status means; `text` is the start of the body, told to whoever looks for the reason."""
+def classify(status: int, *, retry_after: str | None = None, now: datetime, body: bytes = b"") -> Outcome:
+    """Return what an answer means: what its HTTP status says, unless that is a success which the body denies.
+
+    The start of the body is told to whoever looks for the reason.
+    """
+    text = printable(body[: 4 * SHOWN].decode("utf-8", "replace"))
     message = f"HTTP {status}" + (f": {text}" if text else "")
     if status == THROTTLED_STATUS:
         return Outcome(Verdict.THROTTLED, "throttled", message, seconds_to_wait(retry_after, now))
@@ -50,10 +59,27 @@ def classify(status: int, *, retry_after: str | None = None, now: datetime, text
     if status in MISCONFIGURED_STATUSES or hundreds == REDIRECTION:
         return Outcome(Verdict.MISCONFIGURED, "config", message)
     if hundreds == SUCCESS:
-        return Outcome(Verdict.SUCCESS, "", message)
+        return (
+            Outcome(Verdict.RETRY, "5xx", message) if denies(body) else Outcome(Verdict.SUCCESS, "", f"HTTP {status}")
+        )
     if hundreds == CLIENT_ERROR:
         return Outcome(Verdict.RETRY if status in RETRIED_STATUSES else Verdict.REJECTED, "4xx", message)
     return Outcome(Verdict.RETRY, "5xx", message)
+
+
+def denies(body: bytes) -> bool:
+    """Tell whether a body says in so many words that the request failed: {"success": false}, {"status": "error"}."""
+    try:
+        said = msgspec.json.decode(body, type=dict[str, Any])
+    except (ValueError, RecursionError):  # among them msgspec's own
+        return False
+    status = said.get("status")
+    return said.get("success") is False or (isinstance(status, str) and status.lower() in FAILED_WORDS)
+
+
+def printable(text: str) -> str:
+    """Return the start of a foreign text, fit for a log and a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text[:SHOWN]).strip()
 
 
 def unanswered(kind: str, message: str) -> Outcome:

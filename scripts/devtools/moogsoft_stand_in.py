@@ -4,12 +4,14 @@
     GET  /stats     {"count": alerts received, "distinct": different ids, "doubled": ids seen more than once, ...}
     GET  /alerts    every alert received, oldest first; ?external_id=ID gives only that one's deliveries
     GET  /ids       {"external_id": how often it was received, ...}
-    POST /behave    {"slow": seconds} {"status": 503, "retry_after": 5} {"hang": true} {"refuse": true}, each with
-                    "times": n for only the next n requests; {"reset": true} or {} behaves again
+    POST /behave    {"slow": seconds} {"status": 503, "retry_after": 5, "body": "text"} {"hang": true} {"refuse": true}
+                    {"endless": true} {"garbage": true}, each with "times": n for only the next n requests and with
+                    "taken": true where the alerts are taken nevertheless; {"reset": true} or {} behaves again
     DELETE /alerts  forgets what was received
     GET  /health    200
 
-`refuse` resets the connection of each request to /events. What was taken is in the file of --state before the
+`refuse` resets the connection of each request to /events, `endless` is a 200 whose body does not end, `garbage` no HTTP
+at all. What was taken is in the file of --state before the
 reply, so a killed stand-in that comes back still knows it.
 """
 
@@ -26,7 +28,9 @@ from aiohttp import web
 HOST = "127.0.0.1"
 KEPT = 200_000  # alerts whose bodies are kept for /alerts; all are counted
 LARGEST_BODY = 64 << 20  # bytes
-BEHAVIOURS = {"slow", "status", "retry_after", "hang", "refuse", "times", "reset"}
+ANSWERS = {"status", "body", "hang", "refuse", "endless", "garbage"}  # what is done instead of taking the alert
+CHUNK = b" " * (64 << 10)  # of a body that does not end
+BEHAVIOURS = ANSWERS | {"slow", "retry_after", "taken", "times", "reset"}
 
 
 class StandIn:
@@ -46,10 +50,16 @@ class StandIn:
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Answer POST /events."""
         body = await request.read()
-        answer = await self._misbehave(request)
-        if answer is not None:
-            self._refused += 1
-            return answer
+        wished = self._next_behaviour()
+        await asyncio.sleep(wished.get("slow", 0))
+        if not wished.keys() & ANSWERS:
+            return self._take(request, body)
+        if wished.get("taken"):
+            self._take(request, body)
+        self._refused += 1
+        return await self._misbehave(request, wished)
+
+    def _take(self, request: web.Request, body: bytes) -> web.Response:
         if not self._authorized(request):
             return _error(401, "the key is missing or wrong: send MOOG_API_KEY as a bearer token")
         try:
@@ -136,21 +146,31 @@ class StandIn:
         sent = {request.headers.get("X-API-KEY"), request.headers.get("Authorization", "").partition(" ")[2]}
         return not self._api_key or self._api_key in sent
 
-    async def _misbehave(self, request: web.Request) -> web.StreamResponse | None:
+    def _next_behaviour(self) -> dict[str, Any]:
         wished = self._behaviour
         if "times" in wished:
             self._behaviour = {**wished, "times": wished["times"] - 1} if wished["times"] > 1 else {}
-        await asyncio.sleep(wished.get("slow", 0))
+        return wished
+
+    async def _misbehave(self, request: web.Request, wished: dict[str, Any]) -> web.StreamResponse:
         if wished.get("hang"):
             await asyncio.Event().wait()
-        if wished.get("refuse"):
-            if request.transport is not None:
+        if request.transport is not None:
+            if wished.get("refuse"):
                 request.transport.abort()
-            return web.Response(status=500)
-        if "status" in wished:
-            headers = {"Retry-After": str(wished["retry_after"])} if "retry_after" in wished else {}
-            return web.json_response({"error": "as asked"}, status=wished["status"], headers=headers)
-        return None
+            elif wished.get("garbage"):
+                request.transport.write(b"\x16\x03\x01 220 this is not HTTP\r\n")
+                request.transport.close()
+        if wished.get("endless"):
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            while True:  # until the client hangs up
+                await stream.write(CHUNK)
+        headers = {"Retry-After": str(wished["retry_after"])} if "retry_after" in wished else {}
+        text = wished.get("body", '{"error": "as asked"}')
+        return web.Response(
+            text=text, status=wished.get("status", 200), headers=headers, content_type="application/json"
+        )
 
 
 def alert_id(alert: dict[str, Any]) -> str:
@@ -161,7 +181,7 @@ def alert_id(alert: dict[str, Any]) -> str:
 def _behaviour(wished: dict[str, Any]) -> dict[str, Any]:
     if str(wished.pop("reset", "false")).lower() in {"true", "1"}:
         return {}
-    kinds = {"slow": float, "status": int, "retry_after": int, "times": int}
+    kinds = {"slow": float, "status": int, "retry_after": int, "times": int, "body": str}
     try:
         chosen = {name: kinds.get(name, _flag)(value) for name, value in wished.items()}
     except (TypeError, ValueError):

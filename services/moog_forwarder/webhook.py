@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from mutt.answers import CONNECTION, TIMED_OUT, Outcome, Verdict, classify, unanswered
+from mutt.answers import CONNECTION, TIMED_OUT, Outcome, Verdict, classify, printable, unanswered
 from mutt.settings import MoogForwarderSettings
 from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
@@ -21,7 +21,6 @@ from services.runtime.trust import authorities
 API_KEY = "MOOG_API_KEY"
 CA_VARIABLE = "MOOG_CA_CERT_PATH"
 ANSWER_MOST = 64 * 1024  # bytes read of an answer; a longer one costs its connection
-ANSWER_SHOWN = 200  # characters of an answer that are told to people
 REREAD_PAUSE = 1.0  # seconds between two readings of the secrets, however many answers ask for one
 
 log = get_logger(__name__)
@@ -109,25 +108,21 @@ class Webhook:
             async with self._session.post(
                 self._settings.webhook_url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                text = await _text(response)
+                start = await _start(response)
                 retry_after = response.headers.get("Retry-After")
                 now = datetime.now(UTC)
-                return classify(response.status, retry_after=retry_after, now=now, text=text), response.status
+                return classify(response.status, retry_after=retry_after, now=now, body=start), response.status
         except TimeoutError:
             return unanswered(TIMED_OUT, f"no answer within {self._settings.webhook_timeout:g} s"), None
         except (aiohttp.ClientError, OSError) as error:
             problem = explain(str(error), self._server)
-            return unanswered(CONNECTION, problem or f"{type(error).__name__}: {_printable(str(error))}"), None
+            return unanswered(CONNECTION, problem or f"{type(error).__name__}: {printable(str(error))}"), None
 
 
-async def _text(response: aiohttp.ClientResponse) -> str:
+async def _start(response: aiohttp.ClientResponse) -> bytes:
     """Return the start of an answer's body; the status counts whatever becomes of the body."""
     data = b""
     with suppress(aiohttp.ClientError, TimeoutError, OSError):
         while len(data) < ANSWER_MOST and (chunk := await response.content.read(ANSWER_MOST - len(data))):
             data += chunk
-    return "" if response.ok else _printable(data[: 4 * ANSWER_SHOWN].decode("utf-8", "replace"))
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text[:ANSWER_SHOWN]).strip()
+    return data

@@ -30,6 +30,34 @@ def test_a_status_has_one_meaning(statuses: tuple[int, ...], verdict: Verdict, r
         assert str(status) in outcome.message
 
 
+@pytest.mark.parametrize(
+    ("body", "denied"),
+    [
+        (b'{"success": false, "message": "no", "statusCode": 1000}', True),
+        (b' {"status": "error", "message": "the queue is full"}', True),
+        (b'{"status": "FAILED"}', True),
+        (b'{"success": true, "message": "Processed 1 events", "statusCode": 0}', False),
+        (b'{"status": "ok", "errors": [], "error": null}', False),
+        (b'{"success": "false", "status": 500}', False),
+        (b'["error"]', False),
+        (b"error", False),
+        (b"", False),
+        (b"\xff{", False),
+        (b'{"a":' * 100_000, False),
+    ],
+)
+def test_a_success_counts_unless_its_body_says_in_so_many_words_that_it_failed(body: bytes, denied: bool) -> None:
+    outcome = classify(200, now=NOW, body=body)
+    assert outcome.verdict is (Verdict.RETRY if denied else Verdict.SUCCESS)
+    assert outcome.reason == ("5xx" if denied else "")
+    assert outcome.message == (f"HTTP 200: {body.decode().strip()}" if denied else "HTTP 200")
+
+
+@given(st.binary())
+def test_any_body_is_read_without_an_error(body: bytes) -> None:
+    assert classify(200, now=NOW, body=body).message.startswith("HTTP 200")
+
+
 def test_no_answer_is_tried_again() -> None:
     assert unanswered(TIMED_OUT, "10 s").verdict is Verdict.RETRY
     assert unanswered(CONNECTION, "refused").reason == "connection"

@@ -19,7 +19,7 @@ ENTRY = entry_of("disk full")
 
 
 def after(status: int, *, retry_count: int = 0, is_probe: bool = False, retry_after: str | None = None) -> Resolution:
-    outcome = classify(status, retry_after=retry_after, now=NOW, text="why")
+    outcome = classify(status, retry_after=retry_after, now=NOW, body=b"why")
     return resolve(ENTRY, retry_count, outcome, POLICY, is_probe=is_probe, jitter=0.0, now=NOW)
 
 
