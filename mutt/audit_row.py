@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
+from uuid import UUID
 
 import msgspec
 
@@ -47,6 +48,7 @@ _length = Struct("!i").pack
 # The number of columns, then length and value of the first five, then the length of hostname.
 _head = Struct("!h iq i16s i16s iq").pack
 _timestamp = Struct("!q").unpack_from
+_key = Struct("!q i16s").unpack_from
 _SEVERITIES = {None: NULL} | {level: _int16(2, level) for level in range(8)}
 _TIMESTAMP_OFFSET = 6
 _encode = msgspec.json.Encoder().encode
@@ -107,6 +109,12 @@ def pack_decision(handling: str, team: str, rule_id: int | None, rule_version: i
             _text(environment),
         )
     )
+
+
+def key_of(row: bytes) -> tuple[UUID, datetime]:
+    """Return the key of a packed row: its event_id and event_timestamp."""
+    microseconds, _, event_id = _key(row, _TIMESTAMP_OFFSET)
+    return UUID(bytes=event_id), EPOCH + timedelta(microseconds=microseconds)
 
 
 def months(rows: Iterable[bytes]) -> list[date]:

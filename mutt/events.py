@@ -17,6 +17,7 @@ __all__ = [
     "LastError",
     "QueuedEvent",
     "amend",
+    "decide_anew",
     "decided_entry",
     "decode_decided",
     "decode_entry",
@@ -76,6 +77,7 @@ class _Decided(msgspec.Struct):
 
 _fields = msgspec.json.Decoder(dict[str, Any])
 _decided = msgspec.json.Decoder(_Decided)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,6 +127,19 @@ def decided_entry(
         "environment": environment,
     }
     return PREFIX + mutt + b',"event":' + event + b"," + _encode(decision)[1:]
+
+
+def decide_anew(
+    entry: bytes, *, handling: str, team: str, rule_id: int | None, rule_version: int | None, environment: str
+) -> bytes:
+    """Return a decided entry with another decision."""
+    mutt, rest = split_entry(entry)
+    decision = (handling, team, rule_id, rule_version, environment)
+    names = ("handling", "team", "rule_id", "rule_version", "environment")
+    members = _members.decode(rest) | {
+        name: msgspec.Raw(_encode(value)) for name, value in zip(names, decision, strict=True)
+    }
+    return join_entry(mutt, _encode(members))
 
 
 def extra_fields(fields: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Judged:
         """Whether Moogsoft is owed an alert."""
         return self.decision.handling in FORWARDED
 
+    def standing(self, decision: Decision) -> "Judged":
+        """Return the event as it was decided before: what the audit says of it stands."""
+        return Judged(self.entry, self.event, decision, self.row)
+
     def decided(self) -> bytes:
         """Return the entry of the alert queue, or of the pending audit.
 

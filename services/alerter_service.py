@@ -108,7 +108,7 @@ async def main(process: AlerterProcess) -> None:
         start("caches", _keep_caches(caches, config))
         start("janitor", repeat(process, "janitor", janitor.sweep_once, idle=worker.lane.interval))
         start("probe", repeat(process, "probe", audit.probe, idle=0))
-        pending = PendingAudit(side, pool, audit, instruments.audited)
+        pending = PendingAudit(side, pool, audit, instruments.audited, process.settings.names.alert_queue)
         start("pending", repeat(process, "pending", pending.drain_once, idle=PENDING_IDLE_SECONDS))
         settling = start("settle", batches.settle_until_closed())
         log.info("ready", pod=worker.lease.pod)

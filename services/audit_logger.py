@@ -13,8 +13,9 @@ from psycopg.errors import CheckViolation, UniqueViolation
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from mutt.audit_row import COLUMNS, HEADER, TRAILER, months
+from mutt.audit_row import COLUMNS, HEADER, TRAILER, key_of, months
 from mutt.errors import PermanentError, TransientError
+from mutt.handling import Decision
 from services.partitions import create_partitions
 from services.postgres_connector import PATIENCE, POOL_WAIT, borrowed
 
@@ -32,6 +33,13 @@ _MAKE_APART = (
 _INSERT_APART = (
     f"INSERT INTO event_audit_log ({_NAMES}) SELECT {_NAMES} FROM pg_temp.mutt_audit_batch "  # noqa: S608  (constants)
     "ORDER BY event_timestamp, event_id ON CONFLICT (event_id, event_timestamp) DO NOTHING"
+)
+_DECISION = ("handling", "team", "rule_id", "rule_version", "environment")
+_STANDING, _BROUGHT = (", ".join(f"{table}.{name}" for name in _DECISION) for table in ("standing", "brought"))
+_DECIDED_OTHERWISE = (
+    f"SELECT event_id, event_timestamp, {_STANDING} FROM pg_temp.mutt_audit_batch AS brought "  # noqa: S608  (constants)
+    "JOIN event_audit_log AS standing USING (event_id, event_timestamp) "
+    f"WHERE ({_STANDING}) IS DISTINCT FROM ({_BROUGHT})"
 )
 
 
@@ -55,6 +63,13 @@ class Refusal:
     error: RefusedError
 
 
+class Written(NamedTuple):
+    """What came of rows: those that PostgreSQL refuses; and, by their places, what the audit had decided otherwise."""
+
+    refusals: list[Refusal]
+    standing: dict[int, Decision]
+
+
 class Delivery(NamedTuple):
     """One attempt to deliver an alert; `status` is the HTTP status of the answer, None without one."""
 
@@ -72,26 +87,30 @@ def is_events_fault(error: Error) -> bool:
     return state[:2] in {"22", "54"} or (state[:2] == "23" and error.diag.constraint_name is not None)
 
 
-async def write_rows(database: Database, rows: Sequence[bytes], patience: float = PATIENCE) -> list[Refusal]:
-    """Commit packed rows and return those that PostgreSQL refuses; rows that the audit has already stay as they are.
+async def write_rows(database: Database, rows: Sequence[bytes], patience: float = PATIENCE) -> Written:
+    """Commit packed rows; rows that the audit has already stay as they are.
 
     Raises DatabaseAwayError when it cannot be done now, or not within `patience` seconds: then rows may be written or
     not, and writing all of them again is right.
     """
     refusals: list[Refusal] = []
+    standing: dict[int, Decision] = {}
     spans = [(0, len(rows))] if rows else []
     async with _session(database, patience) as connection:
         while spans:
             start, end = spans.pop()
             try:
-                await _write(connection, rows[start:end])
+                before = await _write(connection, rows[start:end])
             except RefusedError as error:
                 if end - start == 1:
                     refusals.append(Refusal(start, error))
                 else:
                     middle = (start + end) // 2
                     spans += [(middle, end), (start, middle)]
-    return refusals
+            else:
+                places = {key_of(row): start + index for index, row in enumerate(rows[start:end])} if before else {}
+                standing |= {places[key]: decision for key, decision in before.items()}
+    return Written(refusals, standing)
 
 
 async def write_deliveries(database: Database, deliveries: Sequence[Delivery]) -> None:
@@ -140,9 +159,11 @@ async def record_config_change(
     )
 
 
-async def _write(connection: Connection, rows: Sequence[bytes]) -> None:
+async def _write(connection: Connection, rows: Sequence[bytes]) -> dict[tuple[UUID, datetime], Decision]:
+    """Commit rows; return the decisions, by key, of those that were there already, decided otherwise."""
     # Every writer goes by the key's order: of two that bring the same rows one waits, and neither for the other.
     data = b"".join((HEADER, *sorted(rows), TRAILER))
+    before: dict[tuple[UUID, datetime], Decision] = {}
 
     async def copy(connection: Connection) -> None:
         await _copy(connection, _COPY, data)
@@ -151,6 +172,9 @@ async def _write(connection: Connection, rows: Sequence[bytes]) -> None:
         await connection.execute(_MAKE_APART)
         await _copy(connection, _COPY_APART, data)
         await connection.execute(_INSERT_APART)
+        before.clear()
+        async for event_id, moment, *decided in await connection.execute(_DECIDED_OTHERWISE):
+            before[event_id, moment] = Decision._make([*decided, None])
 
     try:
         await _commit(connection, copy, lambda: months(rows))
@@ -158,6 +182,7 @@ async def _write(connection: Connection, rows: Sequence[bytes]) -> None:
         if not isinstance(error.__cause__, UniqueViolation):
             raise
         await _commit(connection, copy_apart, lambda: months(rows))
+    return before
 
 
 async def _copy(connection: Connection, statement: str, data: bytes) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from mutt.settings import AlerterSettings
-from services.audit_logger import DatabaseAwayError, Refusal, write_rows
+from services.audit_logger import DatabaseAwayError, Written, write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool, is_connected
 from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
@@ -34,18 +34,18 @@ class AuditTrail:
         self.is_away = False
         self.may_be_back = False
 
-    async def write(self, rows: Sequence[bytes]) -> list[Refusal] | None:
-        """Commit rows and return the refused ones; None when PostgreSQL is away: then put them into the pending list.
+    async def write(self, rows: Sequence[bytes]) -> Written | None:
+        """Commit rows and return what came of them; None when PostgreSQL is away: then put them into the pending list.
 
         Waits for PostgreSQL up to the grace period, counted from its first failure.
         """
         delay = BACK_OFF_FIRST
         while not self.is_away:
             started = time.monotonic()
-            refusals = await self._attempt(rows)
-            if refusals is not None:
+            written = await self._attempt(rows)
+            if written is not None:
                 self._answers(time.monotonic() - started)
-                return refusals
+                return written
             now = time.monotonic()
             self._away_since = self._away_since or started
             if now - self._away_since >= self._grace:
@@ -76,7 +76,7 @@ class AuditTrail:
         if self.is_away:
             self._show(str(error))
 
-    async def _attempt(self, rows: Sequence[bytes]) -> list[Refusal] | None:
+    async def _attempt(self, rows: Sequence[bytes]) -> Written | None:
         now = time.monotonic()
         left = (self._away_since or now) + self._grace - now
         try:

@@ -22,7 +22,7 @@ from mutt.settings import AlerterSettings
 from services import tracing_utils
 from services.alerter.audit import AuditTrail
 from services.alerter.caches import Caches
-from services.audit_logger import Refusal
+from services.audit_logger import Refusal, Written
 from services.dynamic_config import DynamicConfig
 from services.logging_utils import get_logger
 from services.protocol.actions import Actions, PatternGroup, PatternLimits
@@ -168,10 +168,13 @@ class Batches:
         kept = {index: judged for index, judged in work.judged.items() if index not in set(work.shed)}
         places = list(kept)
         with _step(work, "alerter.audit"):
-            refusals = await self._audit.write([judged.row for judged in kept.values()]) if kept else []
-        work.audited = None if refusals is None else datetime.now(UTC)
-        refused = {places[refusal.index]: refusal for refusal in refusals or ()}
-        actions = self._actions(work, kept, refused, pending=refusals is None)
+            written = await self._audit.write([judged.row for judged in kept.values()]) if kept else Written([], {})
+        work.audited = None if written is None else datetime.now(UTC)
+        refused = {places[refusal.index]: refusal for refusal in written.refusals} if written else {}
+        for index, decision in written.standing.items() if written else ():
+            # Audited by an alerter that died before it settled, and the rules have changed since: the row stands.
+            kept[places[index]] = kept[places[index]].standing(decision)
+        actions = self._actions(work, kept, refused, pending=written is None)
         with _step(work, "alerter.settle"):
             settled = await self._settle(work.batch, actions)
         if settled is not None:

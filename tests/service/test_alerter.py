@@ -1,6 +1,8 @@
 import signal
 from typing import Any
 
+import pytest
+
 from mutt import keys
 from tests.harness.entries import queue_entry
 from tests.harness.processes import StartService, fetch
@@ -211,3 +213,53 @@ def test_a_month_without_a_partition_gets_one_and_an_impossible_one_is_the_event
     trail.wait_length(DEAD, 1)
     letter = trail.entries(DEAD)[0]["_mutt"]
     assert (letter["event_id"], letter["last_error"]["type"]) == (earlier[0], "22008")
+
+
+@pytest.mark.parametrize(("decided", "now"), [("Page_and_ticket", "Log_only"), ("Log_only", "Page_and_ticket")])
+def test_what_a_dead_alerter_had_audited_stands_though_the_rule_has_changed(
+    trail: Trail, start_service: StartService, decided: str, now: str
+) -> None:
+    """The alert is that of the row, or none: the event is judged anew, and the row is there already."""
+    rule = trail.rule(match_string="fan", prod_handling=decided)
+    event_id, entry = queue_entry("fan failed")
+    trail.send(entry)
+    first = start_service("alerter")
+    trail.wait_rows(1)
+    assert first.terminate() == 0
+    alerts = trail.entries(ALERTS)
+    trail.redis.delete(ALERTS)
+    trail.sql(f"UPDATE alert_rules SET prod_handling = '{now}', version = version + 1 WHERE id = {rule}")
+    start_service("alerter")  # whose rules are the new ones
+
+    trail.send(entry, queue_entry("fan failed")[1])
+
+    rows = {str(row["event_id"]): row["handling"] for row in trail.wait_rows(2)}
+    assert sorted([rows.pop(event_id), *rows.values()]) == sorted([decided, now])
+    wait_for(trail.nothing_is_held, "empty processing lists")
+    forwarded = trail.entries(ALERTS)
+    assert [alert for alert in forwarded if alert["_mutt"]["event_id"] == event_id] == alerts
+    assert len(forwarded) == 1
+
+
+def test_a_row_that_waited_brings_the_alert_that_its_first_decision_owes(
+    trail: Trail, start_service: StartService
+) -> None:
+    """One alerter committed it and died; another, without PostgreSQL, decided by a newer rule that nothing is owed."""
+    trail.rule(match_string="fan")
+    event_id, entry = queue_entry("fan failed")
+    trail.send(entry)
+    start_service("alerter")
+    trail.wait_rows(1)
+    trail.wait_length(ALERTS, 1)
+    alert: Any = trail.redis.rpop(ALERTS)
+
+    later = alert.replace(b'"Page_and_ticket"', b'"Log_only"')
+    assert later != alert
+    trail.redis.lpush(keys.AUDIT_PENDING, later)
+
+    trail.wait_length(keys.AUDIT_PENDING, 0)
+    trail.wait_length(ALERTS, 1)
+    assert trail.redis.rpop(ALERTS) == alert
+    wait_for(trail.nothing_is_held, "empty processing lists")
+    assert [row["handling"] for row in trail.wait_rows(1)] == ["Page_and_ticket"]
+    assert event_id in alert.decode()

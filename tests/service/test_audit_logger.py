@@ -53,7 +53,7 @@ async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool[Connectio
 
 
 async def write_all(database: Any, rows: list[bytes]) -> None:
-    assert await write_rows(database, rows) == []
+    assert await write_rows(database, rows) == ([], {})
 
 
 def row_of(*, event_id: UUID | None = None, moment: datetime = NOW, decision: bytes = LOG_ONLY, **fields: Any) -> bytes:
@@ -144,7 +144,7 @@ async def test_what_is_new_in_a_batch_is_written_beside_what_is_known(connection
 
 
 async def test_an_empty_batch_is_no_work(connection: Connection) -> None:
-    assert await write_rows(connection, []) == []
+    assert await write_rows(connection, []) == ([], {})
 
 
 async def test_a_missing_partition_is_made(connection: Connection) -> None:
@@ -184,7 +184,7 @@ async def test_each_bad_row_is_named_and_the_others_are_committed(connection: Co
         rows[place] = bad
         expected[place] = sqlstate
 
-    refusals = await write_rows(connection, rows)
+    refusals, _ = await write_rows(connection, rows)
 
     assert {refusal.index: refusal.error.sqlstate for refusal in refusals} == expected
     assert await messages(connection) == [f"good {n:03}" for n in range(100) if n not in expected]
@@ -194,17 +194,32 @@ async def test_a_bad_row_among_known_rows_is_found_too(connection: Connection) -
     known = [row_of() for _ in range(20)]
     await write_all(connection, known)
 
-    refusals = await write_rows(connection, [*known[:10], row_of(message="\0"), *known[10:], row_of()])
+    refusals, _ = await write_rows(connection, [*known[:10], row_of(message="\0"), *known[10:], row_of()])
 
     assert [refusal.index for refusal in refusals] == [10]
     assert await count(connection) == 21
+
+
+async def test_a_decision_that_stands_is_told_to_who_brings_another(connection: Connection) -> None:
+    ids = [uuid4() for _ in range(4)]
+    await write_all(connection, [row_of(event_id=event_id) for event_id in ids])
+    page = pack_decision("Page_and_ticket", "CORE", None, None, "dev")
+
+    rows = [row_of(event_id=ids[0], decision=page), row_of(event_id=ids[1])]
+    rows += [row_of(event_id=ids[2], moment=NOW - timedelta(days=40), decision=page), row_of(message="\0")]
+    rows += [row_of(event_id=ids[3], decision=page), row_of(decision=page)]
+    refusals, standing = await write_rows(connection, rows)
+
+    assert [refusal.index for refusal in refusals] == [3]
+    assert standing == dict.fromkeys((0, 4), ("Log_only", "NETO", 7, 2, "prod", None))
+    assert await count(connection) == 6
 
 
 async def test_a_second_unique_index_is_the_rows_fault_and_not_a_repeat(connection: Connection) -> None:
     await connection.execute("CREATE UNIQUE INDEX one_a_time ON event_audit_log (event_timestamp)")
     await write_all(connection, [row_of()])
 
-    refusals = await write_rows(connection, [row_of(), row_of(moment=NOW - timedelta(seconds=1))])
+    refusals, _ = await write_rows(connection, [row_of(), row_of(moment=NOW - timedelta(seconds=1))])
 
     assert [(refusal.index, refusal.error.sqlstate) for refusal in refusals] == [(0, "23505")]
     assert await count(connection) == 2
