@@ -32,6 +32,14 @@ def limit(cap: int, taken: float, taken_of_all: float, senders: int) -> int:
     return cap - int(cap * shares / RESERVED)
 
 
+def has_room(depth: int, events: int, most: int) -> bool:
+    """Say whether one of several senders' batch goes into what it may fill up to `most`.
+
+    One that is larger than what is left waits for the first half to be free, so that each finds room some time.
+    """
+    return depth + events <= most or depth * 2 < most
+
+
 def is_pressed(used: int, cap: int) -> bool:
     """Say whether so much of something is used that the least of all limits is reached."""
     return used * RESERVED >= cap * (RESERVED - 2)

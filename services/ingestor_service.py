@@ -51,7 +51,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     # A connection beside the pool: no other use of Redis may keep a push waiting.
     pushing = redis_connector.connect(settings.redis, process.secrets)
     cap = partial(config.integer, CAP)
-    peers = Peers()
+    peers = Peers(instruments.over_share.inc)
     room = Room(peers, cap, settings.max_memory_percent)
     commit = GroupCommit(process, pushing, outcomes, room, clock.now)
     door = Door(process, keys, clock, commit, outcomes, room=room)

@@ -16,7 +16,7 @@ from services.ingestor.commit import GroupCommit
 from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peer
-from services.ingestor.readers import Readers
+from services.ingestor.readers import LoopReader, Readers
 from services.ingestor.room import RETRY_FULL, Room
 from services.ingestor.turns import Refusal
 from services.runtime.app import Process
@@ -66,12 +66,14 @@ class Door:
         self.outcomes = outcomes
         self.room = room
         self.peers = room.peers
+        self.loop_reader = LoopReader()
         # The doors for other protocols have their own: whoever sends the costliest bodies must not hold up the rest.
         self.readers = Readers(READERS, "read")
         self.foreign_readers = Readers(READERS, "read-foreign")
         self.latency = process.instruments.latency
         self.tracing = tracing_utils.active()
         self.in_flight = 0
+        process.instruments.in_flight.set_function(lambda: self.in_flight)
         self.max_in_flight = settings.max_in_flight_bytes
         self.half_in_flight = self.max_in_flight // 2
         self.max_body = settings.max_body_bytes

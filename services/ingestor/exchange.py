@@ -20,6 +20,7 @@ from services.logging_utils import get_logger
 if TYPE_CHECKING:
     from services.tracing_spans import Traced
 
+SMALL_BYTES = 4 * 1024  # larger bodies wait for their sender's turn
 INLINE_BYTES = 256 * 1024  # larger bodies are read in a thread: they would hold up everybody else's
 DRAIN_BYTES = 1024 * 1024  # of a refused body: past this the connection is given up instead
 STATUS_OF = {"json": 400, "validation": 400, "too_large": 413}
@@ -217,7 +218,12 @@ class Exchange:
         head = self._head
         if len(body) > self.inline_bytes or head.coding:
             self.readers.read(self.peer, partial(self._intake, body), self._was_read)
-            return
+        elif len(body) > SMALL_BYTES:
+            self._door.loop_reader.read(self.peer, partial(self._read_here, body))
+        else:
+            self._read_here(body)
+
+    def _read_here(self, body: bytes) -> None:
         try:
             if not (self._door.room.is_short and self._turned_away(body)):
                 self._push(self._intake(body))
@@ -225,17 +231,12 @@ class Exchange:
             self._unread(error)
 
     def _turned_away(self, body: bytes) -> bool:
-        """Refuse a request that there is no room for without reading more of it than how many events it is."""
-        refusal = self._door.room.turned_away(self.peer)
-        if refusal is None:
-            return False
-        try:
-            events = self._door.intake.count(body, self._head.content_type)
-        except RecordError as error:
-            self._unread(error)
-        else:
-            self._refuse(refusal, events)
-        return True
+        """Refuse a request that there is no room for, having read no more of it than how many events it is."""
+        door = self._door
+        found = door.room.turned_away(self.peer, partial(door.intake.count, body, self._head.content_type))
+        if found is not None:
+            self._refuse(*found)
+        return found is not None
 
     def _intake(self, body: bytes) -> Taken:
         door, head = self._door, self._head

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mutt import shares
@@ -39,7 +40,8 @@ class Peer:
 class Peers:
     """All peers, from their first connection until they have been away for so long that nothing is left to know."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[int], None] = lambda _events: None) -> None:
+        self._count = count  # of events that are refused for the sake of others
         self._all: dict[str, Peer] = {}
         self._over: Counter[str] = Counter()
         self.active = 0
@@ -76,6 +78,7 @@ class Peers:
     def refused(self, peer: Peer, events: int) -> None:
         """Note what a peer was refused that others would have been given."""
         self._over[peer.name] += events
+        self._count(events)
 
     def tick(self) -> None:
         """Let what was be of less weight; drop who has gone."""

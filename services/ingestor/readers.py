@@ -1,4 +1,8 @@
-"""Threads that read large bodies, in turn by peer: one that sends a hundred keeps nobody else's waiting."""
+"""Who reads bodies, in turn by peer: one that sends a hundred keeps nobody else's waiting.
+
+Of the peers that wait, the one whose bodies took the least time of late is next. The time is the processor's: what a
+body costs can be told neither from its packed size nor from its records.
+"""
 
 import asyncio
 import time
@@ -6,11 +10,59 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Generic, TypeVar
 
 from mutt.intake import Taken
 from services.ingestor.peers import Peer
 
 Reading = asyncio.Future[Taken]
+Job = TypeVar("Job")
+
+
+class _Lanes(Generic[Job]):
+    """Jobs by peer."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Peer, deque[Job]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def add(self, peer: Peer, job: Job) -> None:
+        self._lanes.setdefault(peer, deque()).append(job)
+
+    def next(self, may: Callable[[Peer], bool] = lambda _peer: True) -> tuple[Peer, Job] | None:
+        """Take the next job, of the peers that may have one."""
+        peer = min(filter(may, self._lanes), key=lambda peer: peer.read_seconds, default=None)
+        if peer is None:
+            return None
+        job = self._lanes[peer].popleft()
+        if not self._lanes[peer]:
+            del self._lanes[peer]
+        return peer, job
+
+
+class LoopReader:
+    """Reads bodies in the event loop, one a round: between two of them it hears whoever else has come."""
+
+    def __init__(self) -> None:
+        self._lanes: _Lanes[Callable[[], None]] = _Lanes()
+
+    def read(self, peer: Peer, work: Callable[[], None]) -> None:
+        """Have `work` done when it is the peer's turn."""
+        if not self._lanes:
+            asyncio.get_running_loop().call_soon(self._step)
+        self._lanes.add(peer, work)
+
+    def _step(self) -> None:
+        found = self._lanes.next()
+        assert found is not None  # noqa: S101  (a step is for one job)
+        peer, work = found
+        if self._lanes:
+            asyncio.get_running_loop().call_soon(self._step)
+        began = time.thread_time()
+        work()
+        peer.read_seconds += time.thread_time() - began
 
 
 class _Job:
@@ -29,33 +81,26 @@ class _Job:
 
 
 class Readers:
-    """Of the peers that wait, the one whose bodies took the least time of late is next.
-
-    The time is the processor's: what a body costs can be told neither from its packed size nor from its records.
-    A peer has one thread less than there are, so that one is always free for another peer's body.
-    """
+    """Threads that read large bodies; a peer has one less than there are, so that one is always free for another's."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
         self._free = threads
         self._most = max(1, threads - 1)
-        self._lanes: dict[Peer, deque[_Job]] = {}
+        self._lanes: _Lanes[_Job] = _Lanes()
         self._under_way: Counter[Peer] = Counter()
 
     def read(self, peer: Peer, work: Callable[[], Taken], done: Callable[[Reading], None]) -> None:
         """Have `work` done in a thread when it is the peer's turn; `done` is called in the event loop."""
-        self._lanes.setdefault(peer, deque()).append(_Job(peer, work, done))
+        self._lanes.add(peer, _Job(peer, work, done))
         self._start()
 
     def _start(self) -> None:
         while self._free:
-            ready = [peer for peer in self._lanes if self._under_way[peer] < self._most]
-            if not ready:
+            found = self._lanes.next(lambda peer: self._under_way[peer] < self._most)
+            if found is None:
                 return
-            peer = min(ready, key=lambda peer: peer.read_seconds)
-            job = self._lanes[peer].popleft()
-            if not self._lanes[peer]:
-                del self._lanes[peer]
+            peer, job = found
             self._free -= 1
             self._under_way[peer] += 1
             reading = asyncio.get_running_loop().run_in_executor(self._threads, job.run)

@@ -32,12 +32,13 @@ class Room:
             self._most_memory > 0 and shares.is_pressed(memory, self._most_memory)
         )
 
-    def turned_away(self, peer: Peer) -> Refusal | None:
-        """Return the refusal of a request that need not even be read, None where it has to be looked at."""
+    def turned_away(self, peer: Peer, count: Callable[[], int]) -> tuple[Refusal, int] | None:
+        """Return the refusal of a request that need not be read, and its events; None where it has to be looked at."""
         self.peers.asked(peer)
-        if time.monotonic() - self._seen_at > FRESH_SECONDS or self._is_free_for(peer, self._depth):
+        if time.monotonic() - self._seen_at > FRESH_SECONDS or self._is_free_for(peer, self._depth, 1):
             return None
-        return self._full_for(peer, self._depth)
+        events = count()
+        return self._full_for(peer, self._depth, events), events
 
     def sift(self, group: Group) -> tuple[Group, list[tuple[Submission, Refusal]]]:
         """Return what there is room for, and the rest with its refusals; who had least of late comes first."""
@@ -45,37 +46,39 @@ class Room:
         refused: list[tuple[Submission, Refusal]] = []
         depth = self._depth
         for item in sorted(group.all(), key=lambda item: item.peer.taken):
-            peer = item.peer
-            if self._is_free_for(peer, depth):
-                depth += len(item.entries)
-                self.peers.took(peer, len(item.entries))
+            peer, events = item.peer, len(item.entries)
+            if self._is_free_for(peer, depth, events):
+                depth += events
+                self.peers.took(peer, events)
                 (kept.singles if item.single else kept.batches).append(item)
             else:
-                refused.append((item, self._full_for(peer, depth)))
+                refused.append((item, self._full_for(peer, depth, events)))
         return kept, refused
 
     def full(self, depth: int | None, *, memory: bool) -> Refusal:
         """Return the refusal of whoever comes when nothing more is taken."""
-        problem = (
-            "Redis uses too much of its maxmemory" if memory else f"the queue is full: {depth} of {self.cap()} events"
-        )
-        if memory and self._most_memory:
-            problem = f"Redis uses over {self._most_memory // 10} % of its maxmemory"
+        used = f"Redis uses over {self._most_memory // 10} % of its maxmemory"
+        problem = used if memory else f"the queue is full: {depth} of {self.cap()} events"
         return self._refusal(problem, depth)
 
-    def _is_free_for(self, peer: Peer, depth: int) -> bool:
+    def _is_free_for(self, peer: Peer, depth: int, events: int) -> bool:
         limit = self.peers.limit
         if self._most_memory and self._memory > limit(peer, self._most_memory):
             return False
-        return depth < limit(peer, self.cap())
+        cap = self.cap()
+        if self.peers.active <= 1:
+            return depth < cap
+        return depth < cap and shares.has_room(depth, events, limit(peer, cap))
 
-    def _full_for(self, peer: Peer, depth: int) -> Refusal:
+    def _full_for(self, peer: Peer, depth: int, events: int) -> Refusal:
         cap = self.cap()
         if self._most_memory and self._memory > self._most_memory:
             return self.full(depth, memory=True)
         if depth >= cap:
             return self.full(depth, memory=False)
-        what = "Redis's memory" if depth < self.peers.limit(peer, cap) else "the queue"
+        self.peers.refused(peer, events)
+        is_memory = self._most_memory and self._memory > self.peers.limit(peer, self._most_memory)
+        what = "Redis's memory" if is_memory else "the queue"
         return self._refusal(f"{what} is filling, and this sender has had its share of it", depth)
 
     def _refusal(self, problem: str, depth: int | None) -> Refusal:

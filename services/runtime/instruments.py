@@ -98,6 +98,12 @@ class IngestorInstruments(QueueInstruments):
             "Records that fell off the full quarantine",
             registry=registry,
         )
+        self.over_share = Counter(
+            "mutt_ingest_over_share_total",
+            "Events refused because their sender had had its share; among those with the reason queue_full",
+            registry=registry,
+        )
+        self.in_flight = Gauge("mutt_ingest_in_flight_bytes", "Bytes of requests that are held", registry=registry)
         self.clock_skew = Gauge(
             "mutt_ingest_clock_skew_seconds", "This machine's clock minus Redis's", registry=registry
         )

@@ -66,13 +66,13 @@ def counted(service: ServiceProcess, reason: str) -> float:
 
 
 class Wire:
-    """A connection spoken to byte by byte."""
+    """A connection spoken to byte by byte, from one of the loopback's addresses."""
 
-    def __init__(self, service: ServiceProcess) -> None:
+    def __init__(self, service: ServiceProcess, source: str = "") -> None:
         parts = urlsplit(service.url)
         assert parts.hostname
         assert parts.port
-        self._socket = socket.create_connection((parts.hostname, parts.port), timeout=60)
+        self._socket = socket.create_connection((parts.hostname, parts.port), 60, (source, 0))
         self._reader = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
