@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import psycopg
 from psycopg import AsyncConnection, OperationalError
-from psycopg.errors import InvalidPassword
+from psycopg.errors import InvalidPassword, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from mutt.errors import SettingsError, UntrustedServerError
@@ -136,6 +136,11 @@ async def borrowed(
     watchdog = asyncio.get_running_loop().call_later(patience, _hang_up, connection)
     try:
         yield connection
+    except BaseException as error:
+        if isinstance(error, ReadOnlySqlTransaction) or isinstance(error.__cause__, ReadOnlySqlTransaction):
+            # A primary that was demoted keeps its clients: only who connects anew finds its successor.
+            await connection.close()
+        raise
     finally:
         watchdog.cancel()
         await pool.putconn(connection)

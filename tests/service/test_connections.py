@@ -1,5 +1,7 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -7,6 +9,7 @@ import psycopg
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from psycopg.errors import ReadOnlySqlTransaction
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
@@ -16,6 +19,8 @@ from scripts.connections import database_url as script_database_url
 from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
+from services.audit_logger import DatabaseAwayError, Delivery, write_deliveries
+from services.postgres_connector import Pool
 from services.runtime.health import PROBE_TIMEOUT, Health
 from services.runtime.http_server import listen
 from services.runtime.instruments import CommonInstruments
@@ -124,6 +129,16 @@ def database_settings(url: str) -> tuple[DatabaseSettings, dict[str, str]]:
     return settings, environment
 
 
+async def write_directly(pool: Pool) -> None:
+    async with postgres_connector.transaction(pool) as connection:
+        await connection.execute("INSERT INTO development_hosts (hostname) VALUES (gen_random_uuid())")
+
+
+async def write_rows_of_the_audit(pool: Pool) -> None:
+    at = datetime.now(UTC)
+    await write_deliveries(pool, [Delivery("019ad2f0-0000-7000-8000-000000000001", at, 1, 200, "success")])
+
+
 async def test_the_next_database_password_is_tried_in_the_same_connection_attempt(database_url: str) -> None:
     settings, environment = database_settings(database_url)
     secrets = EnvironmentSecrets({"DB_PASS_CURRENT": "old", "DB_PASS_NEXT": environment["DB_PASS_CURRENT"]})
@@ -161,6 +176,21 @@ def test_a_script_takes_the_next_password_while_the_current_one_is_refused(datab
     environment = database_environment(database_url)
     environment |= {"DB_PASS_CURRENT": "old", "DB_PASS_NEXT": environment["DB_PASS_CURRENT"]}
     psycopg.connect(script_database_url(None, environment)).close()
+
+
+@pytest.mark.parametrize("write", [write_directly, write_rows_of_the_audit])
+async def test_a_connection_to_a_server_that_became_read_only_is_not_used_again(
+    database_url: str, write: Callable[[Pool], Awaitable[None]]
+) -> None:
+    settings, environment = database_settings(database_url)
+    async with postgres_connector.open_pool(
+        replace(settings, pool_max_conn=1), EnvironmentSecrets(environment)
+    ) as pool:
+        async with postgres_connector.transaction(pool) as connection:
+            await connection.execute("SET default_transaction_read_only = on")
+        with pytest.raises((ReadOnlySqlTransaction, DatabaseAwayError), match="read-only"):
+            await write(pool)
+        await write(pool)
 
 
 async def test_a_statement_that_never_ends_is_ended(database_url: str) -> None:
