@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from scripts.devtools.privileges import die_with_parent
@@ -168,6 +169,17 @@ def run(entry: str, *arguments: str) -> None:
     runpy.run_path(entry, run_name="__main__")
 
 
+def _warm(service: str) -> None:
+    """Import the service, and make what each of its children would else make anew at its first requests."""
+    for module in (f"services.{service}", "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto"):
+        import_module(module)
+    if service == "web_ui_service":
+        from services.web_ui.pages.templates import ENVIRONMENT
+
+        for name in ENVIRONMENT.list_templates():
+            ENVIRONMENT.get_template(name)
+
+
 if __name__ == "__main__":
-    __import__(f"services.{Path(sys.argv[1]).stem}")
+    _warm(Path(sys.argv[1]).stem)
     serve(int(sys.argv[2]), lambda _: run(sys.argv[1]))
