@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import psutil
 import typer
 from rich.console import Console
 
@@ -29,6 +30,7 @@ from scripts.devtools.services import TREE
 
 EXIT_FAILED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 1, 3, 130
 ALONE = ("-n", "--numprocesses", "--pdb", "-s", "--collect-only", "--co")  # pytest options that choose themselves
+MEMORY_OF_A_WORKER = 2 << 30  # bytes: one that runs tests starts servers, services and a browser of its own
 LOGS = ("muttdev", *NAMES, VAULT)
 DATA = ("redis", "postgres", "moogsoft.ndjson", "state.json", "logs")
 DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT}
@@ -248,14 +250,19 @@ def test(context: typer.Context) -> NoReturn:
     """Run the tests; all arguments go to pytest (test -k circuit). With CI=true a skip is a failure."""
     arguments = context.args
     if not any(argument.startswith(ALONE) for argument in arguments):
-        workers = min(6, max(2, (os.cpu_count() or 2) // 2))  # each starts servers and services of its own
-        arguments = ["-n", str(workers), "--dist", "worksteal", *arguments]
+        arguments = ["-n", str(_test_workers()), "--dist", "worksteal", *arguments]
     os.chdir(TREE)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606
 
 
 app.command(context_settings=proving.PASSES_ON)(proving.chaos)
 app.command(context_settings=proving.PASSES_ON)(proving.soak)
+
+
+def _test_workers() -> int:
+    """Return how many may run tests at once: more than half of a test's time it waits, and no processor works."""
+    room = psutil.virtual_memory().total // MEMORY_OF_A_WORKER
+    return max(2, min(6, room, max(4, (os.cpu_count() or 4) // 2)))
 
 
 @app.command(hidden=True)
