@@ -157,7 +157,7 @@ class Sender(threading.Thread):
             reply = requests.post(f"{base}{body.path}", body.data, headers=headers, timeout=TIMEOUT)
         except requests.RequestException:
             self._ledger.answers[0] += 1
-            return False
+            return None
         self._ledger.answers[reply.status_code] += 1
         if reply.status_code == 200:
             is_json = reply.headers.get("Content-Type", "").startswith("application/json")
