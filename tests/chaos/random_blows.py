@@ -8,26 +8,22 @@ The seed repeats what is sent, what strikes and in which order; how they interle
 import argparse
 import json
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import redis
 
-from mutt import keys
 from tests.chaos import command
 from tests.chaos.acts import FLIP, WEIGHTS, Acts
 from tests.chaos.arena import Arena, work_folder
 from tests.chaos.blows import Blows
-from tests.chaos.books import NAMES, faults
 from tests.chaos.command import Progress, tell
-from tests.chaos.load import WORDS, Ledger
-from tests.chaos.stage import wait_settled
+from tests.chaos.load import WORDS
+from tests.chaos.verdict import Verdict
 from tests.service.archive_stage import Stage, month_ago
 from tests.upgrade.older import check_out
 
@@ -43,11 +39,10 @@ class Run:
 
     def __init__(self, arena: Arena, seed: int, seconds: float) -> None:
         self.arena = arena
-        self.ledger = Ledger()
+        self.verdict = Verdict(arena)
         self.acts = Acts(arena)
         self.seconds = seconds
         self._seed = seed
-        self._position = 0
         self._archive = Stage("", arena.folder / "archive")
 
     def open(self) -> None:
@@ -79,80 +74,26 @@ class Run:
 
     def judge(self) -> list[str]:
         """Mend everything, wait until all has come to rest, and return the broken promises."""
-        tell("mending what is broken; the senders repeat their last bodies until these are acknowledged")
+        tell("mending what is broken")
         self.acts.mend()
-        for slot in self.arena.slots:
-            with slot.lock:
-                if slot.now.running:
-                    slot.now.signal(signal.SIGCONT)
-                else:
-                    slot.start(wait=False)
-        found = self.arena.stop_sending()
-        self.acts.mend()  # what was set while the web UI was away
-        self._count()
-        tell("waiting until nothing waits anywhere")
-        with self.arena.client() as client:
-            try:
-                wait_settled(client, [slot.now for slot in self.arena.slots])
-            except AssertionError as error:
-                found.append(str(error))
-            found += faults(self.ledger, client, self.arena.database_url, self._delivered())
-            found += self._orphans(client)
+        found = self.verdict.judge()
         self.acts.migrate(random.Random())
         self.arena.script("archive_old_events.py")
         found += self._history_faults()
         found += self.acts.complaints
-        found += [f"{slot} ended by itself {times} times" for slot, times in self.arena.ended.items()]
-        if self.ledger.acknowledged and len(self.ledger.acknowledged) < LEAST * self.seconds:
-            found.append(f"only {len(self.ledger.acknowledged)} events were acknowledged: this proves too little")
+        acknowledged = self.verdict.count()
+        if acknowledged < LEAST * self.seconds:
+            found.append(f"only {acknowledged} events were acknowledged: this proves too little")
         return found
 
     def figures(self) -> None:
         """Print what the run was made of."""
         command.figures("blows", dict(sorted(self._blows.struck.items())))
-        with self.arena.client() as client:
-            given_up, quarantined = client.llen(keys.POISON), client.llen(keys.QUARANTINE)
-        deliveries = Counter(alert["external_id"] for alert in self._delivered())
-        owed = "SELECT count(*) FROM event_audit_log WHERE forwarded AND received_at > now() - interval '30 days'"
-        command.figures(
-            "figures",
-            {
-                "events acknowledged": len(self.ledger.acknowledged),
-                "bodies acknowledged": self.ledger.bodies,
-                "repetitions until then": self.ledger.repeated,
-                "bodies sent again afterwards": self.ledger.forms["again"],
-                "alerts owed": self._archive.sql(owed)[0][0],
-                "alerts delivered": len(deliveries),
-                "deliveries beyond the first": deliveries.total() - len(deliveries),
-                "given up, in the list of poison": given_up,
-                "bad records in quarantine": quarantined,
-                "old rows in the archive": len(self.history),
-            },
-        )
+        self.verdict.figures()
 
     def _counts(self) -> str:
-        self._count()
-        depths = "Redis is away"
-        with suppress(redis.RedisError), self.arena.client() as client:
-            names = (NAMES.ingest_queue, NAMES.alert_queue, NAMES.alerter_dlq, NAMES.moog_dlq, keys.AUDIT_PENDING)
-            depths = " ".join(f"{name.split(':', 1)[1]} {client.llen(name)}" for name in names if client.llen(name))
-        events = len(self.ledger.acknowledged)
-        return f"{events:,} events acknowledged, {self._blows.struck.total()} blows; {depths or 'nothing waits'}"
-
-    def _count(self) -> None:
-        self._position = self.arena.acknowledged(self.ledger, self._position)
-
-    def _delivered(self) -> list[dict[str, Any]]:
-        lines = (self.arena.folder / "moogsoft.ndjson").read_bytes().splitlines()
-        return [json.loads(line) for line in lines]
-
-    def _orphans(self, client: Any) -> Iterable[str]:
-        """Return what stays behind without an owner: heartbeats and leases end by themselves, these would not."""
-        for pattern in ("mutt:processing:*", "mutt:recoveries:*"):
-            for key in client.scan_iter(pattern):
-                yield f"{key.decode()} is left behind"
-        if (state := client.get(keys.CIRCUIT_STATE)) not in {None, b"CLOSED"}:
-            yield f"the circuit stays {state.decode()}"
+        events, blows = self.verdict.count(), self._blows.struck.total()
+        return f"{events:,} events acknowledged, {blows} blows; {self.verdict.depths()}"
 
     def _history_faults(self) -> Iterable[str]:
         """Return what is wrong with the old months: each row has to be in the archive or in the database, once."""
