@@ -41,10 +41,15 @@ class RedisSettings:
         low=0.1,
         high=60,
     )
+    durable: bool = var(
+        "REDIS_DURABLE",
+        False,
+        "Acknowledge an event only when it survives a crash of Redis and a fail-over: appendfsync always, all replicas",
+    )
     wait_replicas: int = var(
         "REDIS_WAIT_REPLICAS",
         0,
-        "Replicas that must hold a push before it is acknowledged (durable mode)",
+        "Replicas at least that must hold a push before it is acknowledged",
         low=0,
         high=16,
     )

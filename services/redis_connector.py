@@ -95,6 +95,12 @@ def address(client: Redis) -> tuple[str, int] | None:
     return known["primary"].address if known["primary"] is not None else (known["host"], known["port"])
 
 
+def primary(client: Redis) -> Primary | None:
+    """Return what asks the sentinels for this client; None where there are none."""
+    found: Primary | None = client.connection_pool.connection_kwargs["primary"]
+    return found
+
+
 def problem(client: Redis) -> str | None:
     """Return in words why the last connection or write failed, where a person has to see to it."""
     trouble: _Trouble = client.connection_pool.connection_kwargs["trouble"]

@@ -10,9 +10,9 @@ from redis.exceptions import AuthenticationError, RedisError
 from mutt import keys
 from mutt.errors import MisconfiguredError
 from mutt.findings import Finding, ok, problem, warning
-from mutt.server_settings import SENTINEL
+from mutt.server_settings import SENTINEL, RedisSettings
 from mutt.settings import CommonSettings, QueueNames
-from services import redis_connector
+from services import durability, redis_connector
 from services.runtime.secrets import SecretSource
 
 CLOCK_WARNING, CLOCK_PROBLEM = 5.0, 60.0  # seconds; at the second one the ingestor reports itself unhealthy
@@ -73,19 +73,29 @@ async def _server(client: Redis, settings: CommonSettings) -> list[Finding]:
         return [problem("redis setting", str(error), "services refuse to start on it: change it there")]
     info = await client.info()
     found = [ok("redis version", f"{info['redis_version']}, maxmemory-policy {info.get('maxmemory_policy')}")]
-    found.append(await _durability(client, info))
-    wanted, there = settings.redis.wait_replicas, int(info.get("connected_slaves", 0))
-    if there < wanted:
-        remedy = "connect the replicas, or lower REDIS_WAIT_REPLICAS: until then every event gets 503"
-        found.append(problem("replicas", f"{there} of REDIS_WAIT_REPLICAS={wanted}", remedy))
-    else:
-        found.append(ok("replicas", f"{there}, REDIS_WAIT_REPLICAS={wanted}"))
+    if not settings.redis.durable:
+        found.append(await _durability(client, info))
+    found += await _replicas(client, settings.redis)
     used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
     seen = f"{used >> 20:,} MB used of " + (f"{most >> 20:,} MB" if most else "what the machine has (maxmemory 0)")
     full = most > 0 and used > MEMORY_WARNING * most
     remedy = "raise maxmemory, or find out why queues grow"
     found.append(warning("redis memory", seen, remedy) if full else ok("redis memory", seen))
     return found
+
+
+async def _replicas(client: Redis, settings: RedisSettings) -> list[Finding]:
+    seen = await durability.look(client, settings)
+    if not settings.durable:
+        words = f"{seen.replicas} of REDIS_WAIT_REPLICAS={seen.wanted}"
+        remedy = "connect the replicas, or lower REDIS_WAIT_REPLICAS: until then every event gets 503"
+        return [problem("replicas", words, remedy) if seen.faults else ok("replicas", words)]
+    if seen.faults:
+        remedy = f"do that on every server: until then every event gets 503 (REDIS_DURABLE); {DURABILITY}"
+        return [problem("durability", "; ".join(seen.faults), remedy)]
+    if seen.unseen:
+        return [warning("durability", seen.unseen, f"ask who runs it; {DURABILITY}")]
+    return [ok("durability", f"REDIS_DURABLE: appendfsync always, all of {seen.wanted} replicas connected")]
 
 
 async def _durability(client: Redis, info: dict[str, Any]) -> Finding:

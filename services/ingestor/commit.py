@@ -39,8 +39,10 @@ class GroupCommit:
         outcomes: Outcomes,
         room: Room,
         now: Callable[[], datetime],
+        *,
+        demand: Callable[[], int],
     ) -> None:
-        self._line = Line(redis, process.settings.redis)
+        self._line = Line(redis, process.settings.redis, demand)
         self._settings = process.settings
         self._instruments = process.instruments
         self._outcomes = outcomes

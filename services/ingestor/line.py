@@ -24,14 +24,15 @@ WAIT_SHARE = 0.8  # of the timeout of a reply: what WAIT may use of it
 class Line:
     """Taken from the client's pool at the first call, and again after each failure; not for two calls at once."""
 
-    def __init__(self, redis: Redis, settings: RedisSettings) -> None:
+    def __init__(self, redis: Redis, settings: RedisSettings, demand: Callable[[], int]) -> None:
         self._pool: Any = redis.connection_pool  # (the client types its pool's methods in part)
         self._settings = settings
+        self._demand = demand  # the replicas that a push waits for; raises RedisError where it would not be kept
         self._connection: AbstractConnection | None = None
         self._used = 0.0
 
     async def call(self, script: Script, names: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
-        """Run a script, and wait for the replicas that the settings ask for; returns the script's list.
+        """Run a script, and wait for the replicas that have to hold what it wrote; returns the script's list.
 
         Raises RedisError or OSError; unless it is a ResponseError, whether the script ran is unknown.
         """
@@ -51,7 +52,7 @@ class Line:
     async def _run(
         self, command: str, script: str | bytes, names: Sequence[str], arguments: Sequence[Any]
     ) -> list[Any]:
-        replicas = self._settings.wait_replicas
+        replicas = self._demand()
         connection = await self._ready()
         packed = [_pack(connection, command, script, len(names), *names, *arguments)]
         if replicas:
@@ -66,7 +67,7 @@ class Line:
             if isinstance(reply, ResponseError):
                 raise reply
         if replicas and replies[1] < replicas:
-            raise RedisError(f"{replies[1]} of {replicas} replicas (REDIS_WAIT_REPLICAS) have the push in time")
+            raise RedisError(f"{replies[1]} of {replicas} replicas have the push in time")
         return list(replies[0])
 
     async def _ready(self) -> AbstractConnection:

@@ -3,12 +3,12 @@
 import asyncio
 import socket
 import time
-from typing import Any
 
 from redis.exceptions import RedisError
 
 from mutt import keys as redis_keys
 from mutt.settings import IngestorSettings
+from services import durability
 from services.ingestor.door import Clock
 from services.ingestor.outcomes import Outcomes
 from services.logging_utils import get_logger
@@ -20,6 +20,7 @@ BEAT_SECONDS = 5.0
 TELL_SECONDS = 10.0
 UNHEALTHY_SKEW = 60.0  # seconds
 REPLACED_SKEW = 3600.0  # seconds
+NOT_LOOKED = "whether Redis keeps what it acknowledges has not been seen yet"
 
 log = get_logger(__name__)
 
@@ -39,6 +40,11 @@ class Watch:
         self.name = process.settings.pod_name or f"{socket.gethostname()}-{process.settings.port}"
         self._heartbeat = redis_keys.per_pod(redis_keys.INGESTOR_HEARTBEAT_PREFIX, self.name)
         self._beaten = float("-inf")
+        redis = process.settings.redis
+        self._replicas = redis.wait_replicas
+        self._known_replicas: int | None = None
+        self._not_durable = NOT_LOOKED if redis.durable else None
+        _show(process.health.problems, self._not_durable)
 
     async def run(self) -> None:
         """Look each second until cancelled."""
@@ -47,7 +53,7 @@ class Watch:
             self._process.health.progressed()
             try:
                 await self.check_clock()
-                await self._check_replicas()
+                await self.check_durability()
                 await self._outcomes.flush(self._process.redis)
                 await self._beat()
             except (RedisError, OSError):
@@ -68,19 +74,23 @@ class Watch:
             instruments.redis_used.set(memory["used_memory"])
             instruments.redis_most.set(memory["maxmemory"])
 
-    async def _check_replicas(self) -> None:
-        """Show in health that pushes cannot be acknowledged, since too few replicas are there; raises RedisError."""
-        wanted = self._process.settings.redis.wait_replicas
-        if not wanted:
+    def demand(self) -> int:
+        """Return how many replicas have to hold a push; raises RedisError where it would not be kept."""
+        if self._not_durable is not None:
+            raise RedisError(self._not_durable)
+        return self._replicas
+
+    async def check_durability(self) -> None:
+        """Show in health that pushes cannot be acknowledged, since they would not be kept; raises RedisError."""
+        settings, health = self._process.settings.redis, self._process.health
+        if not settings.durable and not settings.wait_replicas:
             return
-        role: list[Any] = await self._process.redis.role()
-        there = len(role[2]) if role[0] == b"master" else 0
-        if there >= wanted:
-            self._process.health.problems.pop("replicas", None)
-        else:
-            self._process.health.problems["replicas"] = (
-                f"{there} of {wanted} replicas are connected: events get 503 until REDIS_WAIT_REPLICAS of them are"
-            )
+        found = await durability.look(self._process.redis, settings, self._known_replicas)
+        self._replicas, self._known_replicas = found.wanted, found.known
+        variable = "REDIS_DURABLE" if settings.durable else "REDIS_WAIT_REPLICAS"
+        self._not_durable = f"{'; '.join(found.faults)} ({variable})" if found.faults else None
+        _show(health.problems, f"events get 503: {self._not_durable}" if found.faults else None)
+        _show(health.notes, found.unseen)
 
     async def leave(self) -> None:
         """Tell the console that this instance ends in order; raises RedisError."""
@@ -102,3 +112,10 @@ class Watch:
                 log.error("this machine's clock and Redis's differ", seconds=round(skew, 1))
             problems["clock"] = f"this machine's clock is {skew:+.0f} s off Redis's: check NTP on both"
         self._clock.offset_us = skew_us if abs(skew) > REPLACED_SKEW else 0
+
+
+def _show(words: dict[str, str], told: str | None) -> None:
+    if told is None:
+        words.pop("durability", None)
+    else:
+        words["durability"] = told

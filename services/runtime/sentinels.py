@@ -65,6 +65,20 @@ class Primary:
             self._asking.add_done_callback(_heard)  # who asked may have given up by then
         return await asyncio.shield(self._asking)
 
+    async def replicas(self) -> int:
+        """Return how many replicas the sentinels know, also of those that are away; raises NoPrimaryError."""
+        counts, faults = [], []
+        for host, port in self._settings.sentinel_addresses:
+            try:
+                async with Redis(host=host, port=port, **self._options) as client:
+                    # The one that knows most: any of them may lead the next fail-over.
+                    counts.append(len(await client.sentinel_slaves(self._settings.sentinel_master)))
+            except RedisError as error:
+                faults.append(f"{host}:{port}: {error}")
+        if not counts:
+            raise NoPrimaryError(f"no sentinel of REDIS_SENTINELS tells its replicas: {'; '.join(faults)}")
+        return max(counts)
+
     async def _look(self) -> tuple[str, int]:
         found = await self._ask_all()
         if self.address not in {None, found}:

@@ -1,4 +1,4 @@
-"""A primary of Redis, a replica and three sentinels, for tests of a fail-over."""
+"""A primary of Redis, its replicas and three sentinels, for tests of a fail-over."""
 
 import subprocess
 from pathlib import Path
@@ -19,12 +19,19 @@ DOWN_AFTER_MS = 1000
 class Fleet:
     """`primary` and `replica` as they were at the start; `now` is the port of the primary that the sentinels name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replicas: int = 1) -> None:
         self._folder = folder
         self.primary = RedisServer(folder / "primary", settings=SETTINGS)
-        self.replica = RedisServer(folder / "replica", settings=(*SETTINGS, f"replicaof {HOST} {self.primary.port}"))
+        following = (*SETTINGS, f"replicaof {HOST} {self.primary.port}")
+        self.replicas = [RedisServer(folder / f"replica-{number}", settings=following) for number in range(replicas)]
+        self.replica = self.replicas[0]
         self.sentinel_ports = [free_port() for _ in range(3)]
         self._sentinels: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def servers(self) -> list[RedisServer]:
+        """All that may be the primary."""
+        return [self.primary, *self.replicas]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,25 +46,30 @@ class Fleet:
 
     def start(self) -> None:
         """Start all and wait until a fail-over would work."""
-        self.primary.start()
-        self.replica.start()
+        for server in self.servers:
+            server.start()
         for port in self.sentinel_ports:
             self._sentinels.append(self._start_sentinel(port))
-        wait_for(lambda: self.is_replicated(self.replica), "a replica in step")
-        wait_for(self._is_watched, "three sentinels that know each other and the replica")
+        self.wait_in_step()
 
-    def bring_back(self) -> None:
+    def wait_in_step(self) -> None:
+        """Wait until all but the primary are in step with it, and the sentinels know them all."""
+        wait_for(self._is_in_step, "replicas in step")
+        wait_for(self._is_watched, "three sentinels that know each other and the replicas")
+
+    def bring_back(self, server: RedisServer | None = None) -> None:
         """Start the killed primary as a replica of the new one, as an entry script that asks the sentinels does."""
-        self.primary.settings = (*SETTINGS, f"replicaof {HOST} {self.replica.port}")
-        self.primary.start()
-        wait_for(lambda: self.is_replicated(self.primary), "the old primary in step as a replica")
+        server = server or self.primary
+        server.settings = (*SETTINGS, f"replicaof {HOST} {self.now()}")
+        server.start()
+        wait_for(lambda: self.is_replicated(server), "the old primary in step as a replica")
 
     def stop(self) -> None:
         """End all of it."""
         for sentinel in self._sentinels:
             sentinel.kill()
             sentinel.wait()
-        for server in (self.replica, self.primary):
+        for server in reversed(self.servers):
             server.resume()
             server.stop()
 
@@ -73,6 +85,12 @@ class Fleet:
                 return bool(client.info("replication").get("master_link_status") == "up")
         except redis.RedisError:
             return False
+
+    def _is_in_step(self) -> bool:
+        primary = self.now()
+        return primary is not None and all(
+            self.is_replicated(server) for server in self.servers if server.port != primary
+        )
 
     def _start_sentinel(self, port: int) -> "subprocess.Popen[bytes]":
         folder = self._folder / f"sentinel-{port}"
@@ -106,7 +124,11 @@ class Fleet:
             if not state:
                 return False
             known = {key.decode(): value.decode() for key, value in zip(state[::2], state[1::2], strict=True)}
-            if known["num-other-sentinels"] != "2" or known["num-slaves"] != "1" or known["flags"] != "master":
+            if (
+                known["num-other-sentinels"] != "2"
+                or known["num-slaves"] != str(len(self.replicas))
+                or known["flags"] != "master"
+            ):
                 return False
         return True
 

@@ -140,6 +140,8 @@ async def test_how_redis_has_to_be_set_is_told(environ: dict[str, str], redis_ur
         is_bad(found["dead letters of the forwarder"], "1 in mutt:dlq:moog", "console", State.WARNING)
         assert "of 100 MB" in found["redis memory"].seen
         assert found["durability"].state is State.WARNING
+        found = await look(environ | {"REDIS_DURABLE": "true"}, "ingestor")
+        is_bad(found["durability"], "appendfsync everysec, not always", "every event gets 503")
         client.config_set("maxmemory-policy", "allkeys-lru")
         found = await look(environ, "ingestor")
     is_bad(found["redis setting"], "maxmemory-policy allkeys-lru", "change it there")

@@ -157,6 +157,21 @@ def test_durable_mode_acknowledges_only_what_a_replica_has(
         replica.stop()
 
 
+def test_the_durable_mode_takes_nothing_that_redis_would_not_keep(
+    start_service: StartService, own_redis: RedisServer
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("appendfsync", "everysec")
+        ingestor = start_service("ingestor", wait=False, REDIS_DURABLE="true")
+        words = "Redis has appendfsync everysec, not always (REDIS_DURABLE)"
+        wait_for(lambda: words in fetch(ingestor.health_url)[1], "health's word of the setting")
+        refused(post(ingestor, event()), 503)
+        assert queued(own_redis.url) == []
+        client.config_set("appendfsync", "always")
+        ingestor.wait_healthy()
+        assert post(ingestor, event()).status_code == 200
+
+
 def test_an_ingestor_that_was_sent_to_a_replica_says_503_and_finds_the_primary_again(
     start_service: StartService, own_redis: RedisServer
 ) -> None:

@@ -64,7 +64,7 @@ def test_all_services_follow_a_fail_over_and_lose_no_acknowledged_event(
         wait_for(lambda: fleet.now() == fleet.replica.port, "a promoted replica")
         for name in ("alerter", "moog-forwarder", "remediation"):
             services[name].wait_healthy()
-        services["ingestor"].wait_log("of 1 replicas (REDIS_WAIT_REPLICAS)")
+        services["ingestor"].wait_log("of 1 replicas")
         assert "replicas" in services["ingestor"].wait_health(503)
         fleet.bring_back()
         before = len(ledger.acknowledged)
