@@ -18,6 +18,7 @@ from services.web_ui.board import PATIENCE, Board
 from services.web_ui.context import Context
 from services.web_ui.service_levels import ServiceLevels
 
+LOOK_SECONDS = 30.0  # between two looks at all but Redis
 AGAIN = 4.0  # seconds to the next look after one that failed
 GRACE = 0.5  # seconds that a page waits for looks under way
 OLD = 15.0  # seconds by which a look may be overdue before the dashboard waits for it longer
@@ -35,10 +36,10 @@ class Watcher:
         self._board = Board(rate_period=parts.settings.beating.rate_period)
         self._looks: dict[str, tuple[float, Callable[[], Awaitable[bool]]]] = {
             "redis": (4.0, self._look_at_redis),
-            "database": (30.0, self._look_at_database),
-            "loudest": (30.0, self._look_at_the_loudest),
-            "levels": (30.0, self._look_at_levels),
-            "near": (30.0, self._look_at_patterns),
+            "database": (LOOK_SECONDS, self._look_at_database),
+            "loudest": (LOOK_SECONDS, self._look_at_the_loudest),
+            "levels": (LOOK_SECONDS, self._look_at_levels),
+            "near": (LOOK_SECONDS, self._look_at_patterns),
         }
         self._due: dict[str, float] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}

@@ -2,6 +2,9 @@
 
 What runs is the entry file as `__main__`, in a process of its own with its own environment, output and signals. Starts
 by the command itself are tested where they are the matter: restarts, the developer mode, units, images.
+
+A time that a service waits by a constant, where a test has to wait too, is shortened by a variable of the environment:
+TEST_CONSTANTS='{"services.web_ui.watcher.LOOK_SECONDS": 2}'.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ from pathlib import Path
 from scripts.devtools.privileges import die_with_parent
 
 LARGEST = 1 << 20  # bytes of one message; an environment is a few kilobytes
+CONSTANTS = "TEST_CONSTANTS"
 READY_TIMEOUT = 60.0  # seconds for the imports
 
 
@@ -180,6 +184,15 @@ def _warm(service: str) -> None:
             ENVIRONMENT.get_template(name)
 
 
+def _become(entry: str) -> None:
+    for path, value in json.loads(os.environ.pop(CONSTANTS, "{}")).items():
+        module, name = path.rsplit(".", 1)
+        if type(value) is not type(getattr(sys.modules[module], name)):
+            raise AssertionError(f"{path} is no constant of the type of {value!r}")
+        setattr(sys.modules[module], name, value)
+    run(entry)
+
+
 if __name__ == "__main__":
     _warm(Path(sys.argv[1]).stem)
-    serve(int(sys.argv[2]), lambda _: run(sys.argv[1]))
+    serve(int(sys.argv[2]), lambda _: _become(sys.argv[1]))

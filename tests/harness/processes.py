@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripts.devtools.embedded import free_port
 from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST, SERVICES, Service, port_environment
-from tests.harness.nursery import Child, Nursery
+from tests.harness.nursery import CONSTANTS, Child, Nursery
 from tests.harness.waiting import wait_for
 
 START_TIMEOUT = 60.0  # seconds; five services that start at once on two busy cores take a third of it
@@ -55,6 +55,7 @@ class ServiceProcess:
             self.wait_healthy()
 
     def _run_command(self, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        assert CONSTANTS not in environment, "a service that is started by its command has the product's own constants"
         with self.log_file.open("ab") as output:
             return subprocess.Popen(
                 self.service.command,

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Event
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +17,8 @@ from tests.harness.waiting import wait_for
 from tests.service.browser import Browser
 from tests.service.web_api import Api
 
+# Where the next look at PostgreSQL is waited for.
+LOOKS_OFTEN: dict[str, Any] = {"TEST_CONSTANTS": '{"services.web_ui.watcher.LOOK_SECONDS": 2.0}'}
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e"
 
 
@@ -213,7 +216,7 @@ def test_a_slow_table_holds_up_no_page_and_is_not_called_a_silent_database(
     with redis.Redis.from_url(redis_url) as client:
         beat(client, "ingestor", "alerter", "moog")
         count_events(client, 600)
-        browser = Browser(start_service("webui")).sign_in()
+        browser = Browser(start_service("webui", **LOOKS_OFTEN)).sign_in()
         wait_for(lambda: "No event in the last hour" in charts(browser), "the first count")
         with psycopg.connect(database_url) as lock:
             lock.execute("LOCK TABLE event_audit_log IN ACCESS EXCLUSIVE MODE")
@@ -226,7 +229,7 @@ def test_a_slow_table_holds_up_no_page_and_is_not_called_a_silent_database(
 def test_connections_that_are_all_in_use_are_not_called_a_silent_database(
     start_service: StartService, database_url: str, redis_url: str
 ) -> None:
-    service = start_service("webui", DB_POOL_MIN_CONN="1", DB_POOL_MAX_CONN="1")
+    service = start_service("webui", DB_POOL_MIN_CONN="1", DB_POOL_MAX_CONN="1", **LOOKS_OFTEN)
     browser, api, enough = Browser(service), Api(service), Event()
 
     def use() -> None:
@@ -260,7 +263,7 @@ def test_connections_that_are_all_in_use_are_not_called_a_silent_database(
 def test_while_postgresql_is_away_its_figures_stand_with_their_time(
     own_postgres: PostgresServer, own_database_url: str, start_service: StartService, redis_url: str
 ) -> None:
-    browser = Browser(start_service("webui")).sign_in()
+    browser = Browser(start_service("webui", **LOOKS_OFTEN)).sign_in()
     with redis.Redis.from_url(redis_url) as client:
         count_events(client, 600)
         wait_for(lambda: "no rules yet" in live_and_well(browser, client), "the first look")
