@@ -34,7 +34,8 @@ from tests.harness.proxy import Proxy
 from tests.harness.servers import Databases
 from tests.upgrade.older import OlderRelease
 
-INSTANCES = {"ingestor": 2, "alerter": 2, "moog-forwarder": 2, "remediation": 2, "webui": 1}
+NAMES = ("ingestor", "alerter", "moog-forwarder", "remediation", "webui")
+INSTANCES = 2  # of each but the web UI
 CONSOLE_TIMEOUT = 10.0  # seconds
 
 
@@ -77,8 +78,7 @@ class Arena:
     def __init__(
         self,
         folder: Path,
-        instances: Mapping[str, int] = INSTANCES,
-        more: Mapping[str, str] | None = None,
+        instances: int = INSTANCES,
         older: OlderRelease | None = None,
     ) -> None:
         self.folder = folder
@@ -90,7 +90,6 @@ class Arena:
         self.slots: list[Slot] = []
         self.ended: Counter[str] = Counter()  # slots whose process ended by itself
         self._instances = instances
-        self._more = more or {}
         self._pause = PAUSE
         self._stack = ExitStack()
         self._sender: subprocess.Popen[bytes] | None = None
@@ -113,7 +112,8 @@ class Arena:
             "moogsoft": self._stack.enter_context(Proxy(f"{self.moogsoft.url}/")),
         }
         environment = self._environment()
-        for name, count in self._instances.items():
+        for name in NAMES:
+            count = 1 if name == "webui" else self._instances
             self.slots += [self._slot(name, number, environment) for number in range(count)]
         for slot in self.slots:
             slot.start(wait=False)
@@ -187,7 +187,6 @@ class Arena:
             "MUTT_BIND_HOST": HOST,
             "WEBUI_INSECURE_COOKIES": "true",
             "DYNAMIC_CONFIG_ENABLED": "true",
-            **self._more,
         }
         for name in ("INGEST_API_KEY", "REDIS_PASS_CURRENT", "DB_PASS_CURRENT"):
             self.keep_secret(name, found.pop(name))

@@ -32,11 +32,15 @@ class Slope(NamedTuple):
 
 @dataclass(frozen=True)
 class Limit:
-    """What may grow by `a_day`, if at all; or be at most `most`, for what fills up to a known bound by its nature."""
+    """What may grow by `a_day`; or be at most `most`, for what fills up to a known bound by its nature.
+
+    `least` is what no verdict is made of: what grew by less in the time of the measurement may have filled a cache.
+    """
 
     pattern: str
     a_day: float = 0.0
     most: float | None = None
+    least: float = 0.0
 
 
 class Series:
@@ -57,6 +61,11 @@ class Series:
     def names(self) -> list[str]:
         """What is measured."""
         return sorted(self._samples)
+
+    @property
+    def hours(self) -> float:
+        """The time that slopes are made of."""
+        return (self._clock() - self._began) * (1 - WARM_UP) / HOUR
 
     def last(self, name: str) -> float:
         """Return the last value."""
@@ -94,7 +103,9 @@ def growing(series: Series, limits: Iterable[Limit]) -> Iterator[str]:
         elif limit.most is not None:
             if series.most(name) > limit.most:
                 yield f"{name} reached {series.most(name):,.0f}, more than {limit.most:,.0f}"
-        elif (slope := series.slope(name)) is not None and slope.low * DAY > limit.a_day:
+        elif (slope := series.slope(name)) is not None and slope.low > max(
+            limit.a_day / DAY, limit.least / series.hours
+        ):
             yield (
                 f"{name} grows by {slope.an_hour:,.1f} an hour ({slope.low:,.1f} to {slope.high:,.1f}): at least "
                 f"{slope.low * DAY:,.0f} a day, of which {limit.a_day:,.0f} are allowed"
