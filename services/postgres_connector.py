@@ -73,7 +73,7 @@ class UntrustedPostgresError(UntrustedServerError, OperationalError):
 
 
 class _Watched(AsyncConnection[Any]):
-    """A connection whose class keeps why PostgreSQL cannot be trusted, None while it can: pools tell nobody."""
+    """A connection whose class keeps why the last one was not made, None where it was: pools tell nobody."""
 
     problem: ClassVar[str | None] = None
 
@@ -96,11 +96,16 @@ async def open_pool(settings: DatabaseSettings, secrets: SecretSource) -> AsyncI
                 except OperationalError as error:
                     refused.add(password)
                     if not is_password_refused(error):
-                        cls.problem = await _tls_problem(settings, str(error))
-                        if cls.problem is None:
+                        untrusted = await _tls_problem(settings, str(error))
+                        cls.problem = untrusted or _refusal(error)
+                        if untrusted is None:
                             raise
-                        raise UntrustedPostgresError(cls.problem) from error
+                        raise UntrustedPostgresError(untrusted) from error
                     if not await passwords.turn(refused):
+                        cls.problem = (
+                            f"PostgreSQL refuses the password of {settings.user}: make DB_PASS_CURRENT or DB_PASS_NEXT"
+                            " the one that the server has"
+                        )
                         raise
                 else:
                     cls.problem = None
@@ -213,6 +218,12 @@ def is_password_refused(error: OperationalError) -> bool:
         return True
     asked = error.pgconn is not None and error.pgconn.used_password
     return bool(asked) and not any(words in text for words in OTHER_REFUSALS)
+
+
+def _refusal(error: OperationalError) -> str | None:
+    """Return what the server said when it let nobody in; None where it was not heard at all."""
+    _, found, words = str(error).partition("FATAL:")
+    return f"PostgreSQL lets nobody in: {words.strip().splitlines()[0]}" if found and words.strip() else None
 
 
 async def _tls_problem(settings: DatabaseSettings, error: str) -> str | None:

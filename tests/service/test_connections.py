@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
 from scripts.connections import database_url as script_database_url
-from scripts.devtools.embedded import HOST, RedisServer
+from scripts.devtools.embedded import HOST, PostgresServer, RedisServer
 from scripts.devtools.services import database_environment, redis_environment
 from services import postgres_connector, redis_connector
 from services.audit_logger import DatabaseAwayError, Delivery, write_deliveries
@@ -127,6 +127,25 @@ def database_settings(url: str) -> tuple[DatabaseSettings, dict[str, str]]:
         pool_min_conn=1,
     )
     return settings, environment
+
+
+async def test_why_postgresql_lets_nobody_in_is_told(own_postgres: PostgresServer, own_database_url: str) -> None:
+    settings, environment = database_settings(own_database_url)
+    with psycopg.connect(own_postgres.url(), autocommit=True) as operator:
+        operator.execute("ALTER ROLE mutt_user CONNECTION LIMIT 0")
+        async with postgres_connector.open_pool(settings, EnvironmentSecrets(environment)) as pool:
+            assert not await postgres_connector.answers_anew(pool)
+            told = postgres_connector.problem(pool) or ""
+            assert told == 'PostgreSQL lets nobody in: too many connections for role "mutt_user"'
+            operator.execute("ALTER ROLE mutt_user CONNECTION LIMIT -1 PASSWORD 'another'")
+            assert not await postgres_connector.answers_anew(pool)
+            told = postgres_connector.problem(pool) or ""
+            assert told.startswith("PostgreSQL refuses the password of mutt_user: make DB_PASS_CURRENT")
+            assert environment["DB_PASS_CURRENT"] not in told
+            own_postgres.stop()
+            assert not await postgres_connector.answers_anew(pool)
+            assert postgres_connector.problem(pool) is None
+            own_postgres.start()
 
 
 async def write_directly(pool: Pool) -> None:
