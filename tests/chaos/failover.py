@@ -38,7 +38,8 @@ from tests.harness.waiting import wait_for
 REPLICAS = 2
 SENDERS = 6
 NETWORK_MS = 20.0
-LOAD_SECONDS = (0.5, 1.5)  # between replicas in step and the kill
+EVENTS_BETWEEN = 100  # at least, that are acknowledged between two kills
+LOAD_SECONDS = (0.2, 1.0)  # from then on until the kill
 SECONDS_A_KILL = 9.0  # for the line of progress
 LOST = (
     "acknowledged, but neither audited nor visible",
@@ -71,8 +72,9 @@ class Kills:
         self.done = 0
         self.behind: list[int] = []  # bytes that no replica had acknowledged, at each kill
 
-    def strike(self, load_seconds: float) -> None:
+    def strike(self, ledger: Ledger, load_seconds: float) -> None:
         """Let the replicas follow over the slow way for a while, kill, and return when all are in step again."""
+        before = len(ledger.acknowledged)
         port = self._fleet.now()
         assert port is not None
         primary, way = self._servers[port], self._ways[port]
@@ -82,6 +84,7 @@ class Kills:
             with redis.Redis.from_url(follower.url) as client:
                 client.replicaof(HOST, str(way.port))
         wait_for(lambda: all(map(self._fleet.is_replicated, followers)), "replicas in step over the slow way")
+        wait_for(lambda: len(ledger.acknowledged) > before + EVENTS_BETWEEN, "events before a kill")
         pass_time(load_seconds)
         with redis.Redis.from_url(primary.url) as client:
             _, written, following = client.role()
@@ -160,7 +163,7 @@ def prove(  # noqa: PLR0917  (one run, told by its parts)
             try:
                 while blows.done < kills:
                     show(blows, ledger)
-                    blows.strike(chance.uniform(*LOAD_SECONDS))
+                    blows.strike(ledger, chance.uniform(*LOAD_SECONDS))
             except KeyboardInterrupt:
                 if blows.done == 0:
                     raise

@@ -19,7 +19,7 @@ from scripts.devtools.embedded import HOST, RedisServer
 from scripts.devtools.services import redis_environment
 from scripts.devtools.vault import MOUNT, vault_binary
 from scripts.devtools.vault import NAME as NAME_IN_VAULT
-from services import redis_connector
+from services import durability, redis_connector
 from services.runtime.secrets import EnvironmentSecrets
 from services.runtime.sentinels import NoPrimaryError, Primary
 from tests.chaos.books import faults
@@ -156,6 +156,33 @@ async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Flee
     client = redis_connector.connect(read(RedisSettings, environment), without)
     with pytest.raises(RedisConnectionError, match=rf"{NAME}.*: invalid username-password"):
         await client.ping()
+    await client.aclose()
+
+
+async def test_a_replica_that_is_away_is_waited_for_until_the_sentinels_forget_it(fleet: Fleet) -> None:
+    environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_PASS_CURRENT": fleet.primary.password}
+    settings = read(RedisSettings, environment | {"REDIS_DURABLE": "true"})
+    client = redis_connector.connect(settings, EnvironmentSecrets(environment))
+    replica = next(server for server in fleet.servers if server.port != fleet.now())
+
+    async def faults() -> list[str]:
+        return (await durability.look(client, settings)).faults
+
+    assert await faults() == []
+    replica.kill()
+    await eventually(faults, "a fault")
+    assert await faults() == ["0 of 1 replicas are connected"]
+    for port in fleet.sentinel_ports:
+        with redis.Redis(host=HOST, port=port, password=SENTINEL_PASSWORD, protocol=2) as sentinel:
+            sentinel.sentinel_reset(NAME)
+    assert await faults() == []
+    replica.start()
+
+    async def is_back() -> bool:
+        return (await durability.look(client, settings)).wanted == 1
+
+    await eventually(is_back, "the replica")
+    assert await faults() == []
     await client.aclose()
 
 
