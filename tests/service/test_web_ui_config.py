@@ -1,6 +1,8 @@
 """The dynamic configuration over the API: typed, audited, announced, undone when the record cannot be kept."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +14,9 @@ from mutt import keys
 from mutt.dynamic_keys import ALL
 from scripts.devtools.embedded import RedisServer
 from tests.harness.processes import StartService
-from tests.service.web_api import Api, changes, error_of
+from tests.harness.proxy import Proxy
+from tests.harness.waiting import wait_for
+from tests.service.web_api import RULE, Api, changes, error_of
 
 KEY = "cache_reload_interval"
 
@@ -122,6 +126,53 @@ async def test_a_value_whose_record_cannot_be_committed_is_put_back(
     error_of(api.call("PUT", f"/config/{KEY}", {"value": 600}), 503)
     assert await redis_client.get(keys.config(KEY)) == b"400"
     assert len(records(database_url)) == 1
+
+
+async def test_a_change_whose_commit_was_done_and_its_reply_lost_is_made_and_recorded_once(
+    proxy: Callable[[str], Proxy], start_service: StartService, redis_client: redis.asyncio.Redis, database_url: str
+) -> None:
+    before = proxy(database_url)
+    api = Api(start_service("webui", DYNAMIC_CONFIG_ENABLED="true", DB_PORT=str(before.port)))
+    before.lose_reply(b"COMMIT", after=b"INSERT INTO config_audit_log")
+    assert api.call("PUT", f"/config/{KEY}", {"value": 600}).json()["value"] == 600
+    assert before.lost.is_set()
+    assert await redis_client.get(keys.config(KEY)) == b"600"
+    assert api.get(f"/config/{KEY}").json()["value"] == 600
+    assert records(database_url) == [("default", "CREATE", KEY, None, {"value": "600"})]
+
+
+def test_a_value_set_meanwhile_is_not_overwritten_by_what_is_put_back(
+    api: Api, redis_url: str, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_advisory_xact_lock(7); RAISE EXCEPTION USING ERRCODE = '40001'; END $$;"
+            "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON config_audit_log DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION no()"
+        )
+    with psycopg.connect(database_url) as blocker, ThreadPoolExecutor() as pool:
+        blocker.execute("SELECT pg_advisory_xact_lock(7)")
+        reply = pool.submit(api.call, "PUT", f"/config/{KEY}", {"value": 600})
+        with redis.Redis.from_url(redis_url) as client:
+            wait_for(lambda: client.get(keys.config(KEY)) == b"600", "the value that waits for its commit")
+            client.set(keys.config(KEY), "700")
+            blocker.rollback()
+            error_of(reply.result(), 503)
+            assert client.get(keys.config(KEY)) == b"700"
+
+
+def test_a_rule_whose_commit_was_done_and_its_reply_lost_takes_effect_at_once(
+    proxy: Callable[[str], Proxy], start_service: StartService, database_url: str
+) -> None:
+    before = proxy(database_url)
+    alerter = start_service("alerter", CACHE_RELOAD_INTERVAL="3600", wait=False)
+    api = Api(start_service("webui", DB_PORT=str(before.port)))
+    alerter.wait_healthy()
+    before.lose_reply(b"COMMIT", after=b"INSERT INTO config_audit_log")
+    error_of(api.call("POST", "/rules", RULE), 503)
+    wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == 1, "the rule in use")
+    assert [(row["operation"], row["table_name"]) for row in changes(database_url)] == [("CREATE", "alert_rules")]
 
 
 async def test_what_somebody_set_in_redis_directly_is_recorded_once(
