@@ -75,8 +75,10 @@ class GroupCommit:
             while self._turns:
                 group = self._turns.next_group()
                 try:
-                    if self._room.is_short:
+                    if self._room.runs_short(sum(events for _, events in group.shares)):
                         group = await self._sift(group)
+                        if not group.singles and not group.batches:
+                            continue
                     for peer, events in group.shares:
                         self._peers.took(peer, events)
                     reply = await self._push(group)

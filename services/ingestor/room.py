@@ -32,6 +32,10 @@ class Room:
             self._most_memory > 0 and shares.is_pressed(memory, self._most_memory)
         )
 
+    def runs_short(self, events: int) -> bool:
+        """Say whether shares count once so many events more are in the queue."""
+        return self.is_short or shares.is_pressed(self._depth + events, self.cap())
+
     def turned_away(self, peer: Peer, count: Callable[[], int]) -> tuple[Refusal, int] | None:
         """Return the refusal of a request that need not be read, and its events; None where it has to be looked at."""
         self.peers.asked(peer)

@@ -1,13 +1,18 @@
 """One bad sender beside a good one: readers, pushes, memory and the queue are shared by address."""
 
+import asyncio
 import gzip
 import json
+import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import redis
 
 from scripts.devtools.embedded import RedisServer
+from services.ingestor.peers import Peer, Peers
+from services.ingestor.readers import LoopReader
 from tests.harness.processes import ServiceProcess, StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.ingest_api import QUEUE, Wire, counted, event, queued, request
@@ -61,6 +66,25 @@ def test_a_large_body_does_not_wait_for_all_large_bodies_of_another_sender(
     assert len(found) == 17 * 4000
     # Those that are read and pushed when it comes are before it, and one more that was begun beside it.
     assert found.index("good") <= 5 * 4000
+
+
+async def test_the_event_loop_reads_a_body_of_who_had_little_before_the_many_of_another() -> None:
+    peers, reader, read = Peers(), LoopReader(), list[str]()
+    bad, good, all_read = peers.arrived(BAD), peers.arrived(GOOD), asyncio.Event()
+
+    def work(peer: Peer) -> None:
+        until = time.thread_time() + 0.001
+        while time.thread_time() < until:
+            pass
+        read.append(peer.name)
+        if len(read) == 21:
+            all_read.set()
+
+    for peer in (*[bad] * 20, good):
+        reader.read(peer, partial(work, peer))
+    await all_read.wait()
+
+    assert read.index(GOOD) <= 1
 
 
 def test_a_push_holds_something_of_everybody_who_waits(start_service: StartService, own_redis: RedisServer) -> None:
