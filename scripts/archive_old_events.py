@@ -25,6 +25,7 @@ from psycopg import sql
 
 from mutt.archive_settings import ArchiveSettings
 from mutt.errors import MuttError, SettingsError
+from mutt.locks import MUTT, Lock
 from mutt.variables import read
 from scripts.archiving import parts
 from scripts.archiving.archiver import Archiver
@@ -39,7 +40,6 @@ from scripts.archiving.store import Store, open_store
 from scripts.archiving.telling import LISTED, SEARCHED, Teller, listed, show, summary
 from scripts.connections import database_url, script_secrets
 
-MUTT, ARCHIVES = 1297437780, 3  # the two halves of the advisory lock
 NEEDS_SCHEMA = 2
 CLOCKS_APART = timedelta(hours=1)
 THREADS = 4
@@ -164,7 +164,7 @@ def _database(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterat
 @contextmanager
 def _alone(connection: psycopg.Connection[Any]) -> Iterator[None]:
     # Held by the session: it ends with the connection, however the run ends.
-    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (MUTT, ARCHIVES)).fetchone()
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (MUTT, Lock.ARCHIVES)).fetchone()
     if not row or not row[0]:
         raise BusyError("another run of archive_old_events.py is at work on this database")
     yield

@@ -14,12 +14,12 @@ import psycopg
 from psycopg.errors import LockNotAvailable
 
 from mutt.errors import MuttError
+from mutt.locks import MUTT, Lock
 from scripts.connections import DATABASE_HELP, database_url
 
 DATABASE = Path(__file__).resolve().parent.parent / "database"
 BASE = ("mutt_schema_v2.1.sql", "config_audit_schema.sql", "partitioned_event_audit_log.sql")
 STEP_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-MUTT, MIGRATIONS = 1297437780, 2  # the two halves of the advisory lock; the partitions' is (MUTT, 1)
 OLDEST_SERVER = 140000
 # Later writers queue behind whoever waits for a lock: a step waits briefly, lets them pass, and comes again.
 LOCK_WAIT = "2s"
@@ -94,7 +94,7 @@ def _apply_between_writers(connection: psycopg.Connection, step: Step) -> bool:
 def _apply(connection: psycopg.Connection, step: Step) -> bool:
     with connection.transaction():
         # Held to the end of this step, and taken before looking: of two runs the second finds the step done.
-        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (MUTT, MIGRATIONS))
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (MUTT, Lock.MIGRATIONS))
         if step.version <= _version(connection):
             return False
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'".encode())

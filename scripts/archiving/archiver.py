@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from psycopg import Connection, Error, sql
 from psycopg.errors import LockNotAvailable
 
+from mutt.locks import MUTT, Lock
 from scripts.archiving import parts
 from scripts.archiving.errors import ArchiveError, DamagedError, MonthError
 from scripts.archiving.files import FILE_ROWS, MANIFEST, Writer, read_back, write_manifest
@@ -32,7 +33,6 @@ from scripts.archiving.tables import ALL, TABLES, columns_of, content_of
 LOCK_WAIT = "500ms"  # writers of the table queue behind a detach for no longer than this
 LOCK_PATIENCE = 300.0  # seconds of trying again, more and more seldom
 LOCK_PAUSE = 15.0  # seconds between two tries at most
-PARTITIONS = (1297437780, 1)  # the advisory lock of create_monthly_partition
 
 Result = TypeVar("Result")
 
@@ -136,7 +136,7 @@ class Archiver:
             try:
                 with self.connection.transaction():
                     self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'".encode())
-                    self.connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", PARTITIONS)
+                    self.connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (MUTT, Lock.PARTITIONS))
                     return work()
             except LockNotAvailable as error:
                 waited = time.monotonic() - began

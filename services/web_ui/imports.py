@@ -11,6 +11,7 @@ from psycopg.errors import UniqueViolation
 
 from mutt import host_files, rule_files
 from mutt.hosts import validate_host, validate_team
+from mutt.locks import MUTT, Lock
 from mutt.record_changes import FieldChange, field_changes
 from services.web_ui.context import Context
 from services.web_ui.queries import HOSTS, RULES, TEAMS, Change, Queries, Row, Table, shown
@@ -21,7 +22,7 @@ DOCUMENT_MAX = 8 * 1024 * 1024  # bytes
 # What is sure to be done within the time that a request may hold its connection.
 CHANGES_MAX = 5_000
 # One import at a time, whatever instance makes it: two at once would not see each other's new rows, and both make them.
-_LOCK = sql.SQL("SELECT pg_advisory_xact_lock(1297437780, 4)")  # 'MUTT' in ASCII, 4 = imports
+_LOCK = sql.SQL("SELECT pg_advisory_xact_lock({}, {})").format(MUTT, Lock.IMPORTS)
 SHOWN = 500  # entries of each kind that a plan lists
 
 

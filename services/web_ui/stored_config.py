@@ -12,6 +12,7 @@ from redis.exceptions import RedisError, WatchError
 from mutt import keys
 from mutt.dynamic_keys import ALL, DynamicKey, Value
 from mutt.fallbacks import fallback
+from mutt.locks import MUTT, Lock
 from services.logging_utils import get_logger
 from services.web_ui.context import Context
 from services.web_ui.queries import Change, Queries
@@ -23,7 +24,7 @@ STATUS_LOOKS, STATUS_PAUSE, STATUS_PATIENCE = 20, 0.1, 2.0  # how long to ask wh
 READS_OFF = "DYNAMIC_CONFIG_ENABLED is false here: services that run so do not read this value"
 
 # One change at a time, whatever instance makes it: old values are read and restored under this lock.
-_LOCK = sql.SQL("SELECT pg_advisory_xact_lock(1297437780, 3)")  # 'MUTT' in ASCII, 3 = dynamic configuration
+_LOCK = sql.SQL("SELECT pg_advisory_xact_lock({}, {})").format(MUTT, Lock.CONFIGURATION)
 _STATUS = sql.SQL("SELECT pg_xact_status(%s::xid8) AS status")
 _LAST_RECORDED = sql.SQL(
     "SELECT DISTINCT ON (record_id) record_id, new_values->>'value' AS value FROM config_audit_log"

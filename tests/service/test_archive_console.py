@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from scripts import archive_old_events
 from tests.harness.processes import StartService
 from tests.service.browser import Browser
 from tests.service.trail import Trail
+from tests.service.web_api import Api
 
 ADD = (
     "INSERT INTO archives (table_name, month, part, state, source, location, rows, bytes, checksum, restored_until)"
@@ -64,3 +66,9 @@ def test_a_search_is_told_what_it_cannot_reach(start_service: StartService, data
     Trail(database_url, "redis://127.0.0.1:9").sql("DROP TABLE archives")
     assert notes(browser.open("/events")) == ""
     assert notes(browser.open(event, 404)) == ""
+
+
+def test_a_key_is_changed_while_the_archive_is_at_work(start_service: StartService, database_url: str) -> None:
+    api = Api(start_service("webui"))
+    with psycopg.connect(database_url, autocommit=True) as archive, archive_old_events._alone(archive):
+        assert api.call("PUT", "/config/moog_rate_limit", {"value": 60}).status_code == 200
