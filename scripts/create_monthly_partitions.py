@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _make(url: str, options: argparse.Namespace) -> list[str]:
-    async with await AsyncConnection.connect(url, application_name="mutt-partitions") as connection:
+    async with await AsyncConnection.connect(url, application_name="mutt-partitions", autocommit=True) as connection:
         await check_schema(connection)
         if options.month:
             return [f"there is {name}" for name in await create_partitions(connection, options.month)]
