@@ -32,6 +32,7 @@ METRICS_CACHE_PREFIX = "mutt:metrics:cache"
 FIGURES_PREFIX = "mutt:metrics:instance"
 INGEST_REFUSED = "mutt:metrics:ingest-refused"
 ENDED_SESSION_PREFIX = "mutt:webui:ended-session"
+UNRECORDED = "mutt:webui:unrecorded"
 MOOG_ANSWER = "mutt:metrics:moog-answer"
 NO_WRITE = "mutt:health"  # never there: a write of nothing to it tells whether Redis takes writes
 

@@ -23,8 +23,9 @@ from services.postgres_connector import Pool, transaction
 from services.runtime.app import Process, run
 from services.runtime.http_server import serve
 from services.runtime.instruments import WebUiInstruments
-from services.runtime.loop import repeat
+from services.runtime.loop import background, repeat
 from services.schema import ahead, check_schema
+from services.web_ui import unrecorded
 from services.web_ui.app import build
 from services.web_ui.context import Context
 from services.web_ui.ended_sessions import EndedSessions
@@ -66,8 +67,10 @@ async def main(process: WebUi) -> None:
         )
         app, proxies = SignedOut(build(parts, health), sessions), _proxies(settings.trusted_proxies)
         server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", tls=process.tls, **proxies)
-        async with server:
+        write_left = partial(unrecorded.write_what_is_left, process.redis, pool, process.instruments)
+        async with server, background() as start:
             log.info("ready", port=settings.port)
+            start("unrecorded", repeat(process, "unrecorded", write_left, idle=unrecorded.EVERY_SECONDS))
             await repeat(process, "schema", partial(_check_schema, process, pool), idle=CHECK_SECONDS, vital=True)
 
 

@@ -3,10 +3,10 @@
 import os
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 import psycopg
 from redis.exceptions import RedisError, ResponseError
 
@@ -20,12 +20,13 @@ from mutt.intake import Intake, Limits
 from services.dynamic_config import DynamicConfig
 from services.logging_utils import get_logger
 from services.protocol.script import Argument, beside
+from services.web_ui import unrecorded
 from services.web_ui.context import Context
 from services.web_ui.dead_letters import DeadLetters, Found
-from services.web_ui.queries import Change, Queries
+from services.web_ui.queries import Change
 from services.web_ui.replies import RETRY_AFTER, ApiError
+from services.web_ui.unrecorded import Record
 
-TABLE = "dead_letters"
 REPLAY, EDIT, DELETE = "REPLAY", "EDIT", "DELETE"
 BATCH = 100  # letters moved by one request
 TAKEN, GONE, FULL = 0, 1, 2
@@ -33,7 +34,7 @@ TAKEN, GONE, FULL = 0, 1, 2
 CAPS = {Home.INGEST: "max_ingest_queue_size", Home.ALERT: "alerter_queue_shed_threshold"}
 UNKNOWN = (
     "Redis did not answer in time, and whether the letters moved is not known: look at the list before you repeat it."
-    " The record says that it was asked for."
+    " If they moved, the record of it follows."
 )
 
 _take = beside(__file__, "take")
@@ -130,61 +131,62 @@ class DeadMoves:
         return outcomes
 
     async def _move(self, operation: str, moves: list[_Move], change: Change) -> tuple[int, list[int]]:
-        """Record and move; returns the script's status and its numbers.
+        """Move and record; returns the script's status and its numbers.
 
-        The records are written first, then the script runs, then they are committed. What a failure leaves behind:
-        before the script, or where the script refuses: nothing, all is as it was. In the script, the connection to
-        Redis lost: the records are kept, since the letters may have moved; the reply is a 503 that says so. In the
-        commit: the letters have moved and nothing records it, so deleted ones are put back, and of replayed ones,
-        which may be delivered by now, the log keeps ids and digests.
+        The script that moves the letters puts their records into Redis in the same step; they are written in the
+        transaction around it and taken away from there after its commit. Whatever fails in between, and wherever the
+        process dies: what moved has its record, at the latest when those that are left are written.
         """
-        lost: RedisError | OSError | None = None
+        records = [self._record(operation, move, change) for move in moves]
+        entries = [msgspec.json.encode(record) for record in records]
         status, numbers = GONE, [0]
         try:
             async with self._parts.database() as queries:
-                for move in moves:
-                    await self._record(queries, operation, move, change)
+                await queries.connection.execute(unrecorded.SHARED)
+                for record in records:
+                    await record.write(queries)
                 try:
-                    status, *numbers = await self._run(moves)
+                    status, *numbers = await self._run(moves, entries)
                 except ResponseError:
                     raise  # refused before its first write
                 except (RedisError, OSError) as error:
-                    lost = error
-                if lost is None and status != TAKEN:
-                    raise psycopg.Rollback  # noqa: TRY301  (nothing moved, so nothing is recorded)
-        except BaseException:
-            if status == TAKEN:
-                await self._unrecorded(operation, moves)
-            raise
-        if lost is not None:
-            log.error("whether dead letters moved is not known", operation=operation, error=str(lost))
-            raise ApiError(503, UNKNOWN, headers=RETRY_AFTER) from lost
+                    log.warning("whether dead letters moved is not known", operation=operation, error=str(error))
+                    raise ApiError(503, UNKNOWN, headers=RETRY_AFTER) from error
+                if status != TAKEN:
+                    raise psycopg.Rollback  # nothing moved, so nothing is recorded
+        except psycopg.Error as error:
+            if status != TAKEN:
+                raise
+            log.warning("dead letters moved, their records wait in Redis for PostgreSQL", error=str(error).strip())
+            return status, numbers
+        if status == TAKEN:
+            await unrecorded.forget(self._parts.redis, entries)
         return status, numbers
 
-    async def _record(self, queries: Queries, operation: str, move: _Move, change: Change) -> None:
+    def _record(self, operation: str, move: _Move, change: Change) -> Record:
         letter, back = move.found.letter, move.back
         old = {"queue": str(self._letters.queue), "sha256": letter.digest, **payload_of(letter.entry)}
         new = back and {"queue": str(back.home), "event_id": back.event_id, **payload_of(back.payload)}
-        await queries.record(TABLE, operation, letter.mutt.event_id, change, old=old, new=new)
+        return Record(operation, letter.mutt.event_id, change.by, change.reason, change.correlation_id, old, new)
 
-    async def _run(self, moves: list[_Move]) -> list[int]:
+    async def _run(self, moves: list[_Move], records: list[bytes]) -> list[int]:
         """Run the script; an edited alert is also audited, since its new id has no row yet."""
         homes = list(self._homes)
+        unrecorded_home = len(homes) + 1
         caps = await self._caps()
         # From the end that is nearer, by where the first was seen.
         end = 1 if moves[0].found.place < await self._letters.depth() / 2 else -1
-        args: list[Argument] = [end, *(caps[home] for home in homes)]
-        for move in moves:
+        args: list[Argument] = [end, *(caps[home] for home in homes), 0]
+        for move, record in zip(moves, records, strict=True):
             back = move.back
             pushes = [] if back is None else [back.home]
             if back is not None and back.home is Home.ALERT and back.event_id != move.found.letter.mutt.event_id:
                 pushes.append(Home.AUDIT)
-            args += (move.found.letter.entry, len(pushes))
+            args += (move.found.letter.entry, len(pushes) + 1, unrecorded_home, record)
             for home in pushes:
                 args += (homes.index(home) + 1, back.payload if back else b"")
-        reply: list[int] = await _take(
-            self._parts.redis, [self._letters.key, *(self._homes[home] for home in homes)], args
-        )
+        names = [self._letters.key, *(self._homes[home] for home in homes), keys.UNRECORDED]
+        reply: list[int] = await _take(self._parts.redis, names, args)
         return reply
 
     async def _caps(self) -> dict[Home, int]:
@@ -196,22 +198,6 @@ class DeadMoves:
         )
         await config.refresh()
         return {home: config.integer(CAPS[home]) if home in CAPS else 0 for home in Home}
-
-    async def _unrecorded(self, operation: str, moves: list[_Move]) -> None:
-        """Say in the log what moved without a record; what was deleted comes back."""
-        for move in moves:
-            letter = move.found.letter
-            log.critical(
-                "a dead letter moved and PostgreSQL did not keep the record",
-                operation=operation,
-                event_id=letter.mutt.event_id,
-                sha256=letter.digest,
-                became=move.back and move.back.event_id,
-            )
-        if operation == DELETE:
-            entries = [move.found.letter.entry for move in reversed(moves)]
-            with suppress(RedisError, OSError):
-                await self._parts.redis.lpush(self._letters.key, *entries)
 
 
 def payload_of(entry: bytes) -> dict[str, str]:

@@ -11,8 +11,9 @@ from mutt.dead_letters import NO_ID, Queue
 from mutt.ids import is_uuid
 from services.web_ui.context import Context
 from services.web_ui.dead_letters import DeadLetters
-from services.web_ui.dead_moves import DELETE, TABLE
+from services.web_ui.dead_moves import DELETE
 from services.web_ui.queries import Queries, Row
+from services.web_ui.unrecorded import TABLE
 
 MOST = 1000  # letters of one operation that one look follows
 DEPTH = 10_000  # newest letters of each list that a look goes through

@@ -1,6 +1,7 @@
 """Dead letters while Redis or PostgreSQL fails in between: nothing is deleted unrecorded, the reply is honest."""
 
 import hashlib
+import json
 from collections.abc import Callable
 
 import psycopg
@@ -8,11 +9,13 @@ import pytest
 import requests
 from redis import Redis
 
+from mutt import keys
 from services.protocol.script import beside
 from services.web_ui import dead_moves
 from tests.harness.credentials import WEBUI_API_KEY
 from tests.harness.processes import StartService
 from tests.harness.proxy import Proxy
+from tests.harness.waiting import wait_for
 from tests.service.dead_letters import dead, mutt_of
 from tests.service.web_api import Api, changes, error_of
 
@@ -40,35 +43,55 @@ def refuse_commits(database_url: str) -> None:
         connection.execute(REFUSE_COMMIT.encode())
 
 
-def test_a_deleted_letter_whose_record_is_not_kept_comes_back(
-    start_service: StartService, redis: Redis, database_url: str
+def let_commits(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP FUNCTION refuse_commit CASCADE")
+
+
+@pytest.mark.parametrize("how", ["DELETE", "REPLAY"])
+def test_a_moved_letter_whose_record_is_not_kept_is_recorded_later(
+    start_service: StartService, redis: Redis, database_url: str, how: str
 ) -> None:
     entry = dead("not lost")
     redis.lpush(DEAD, entry)
     api = Api(start_service("webui"))
     refuse_commits(database_url)
     path, digest = path_of(entry)
-    error_of(api.call("DELETE", f"{path}?sha256={digest}"), 503)
-    assert redis.lrange(DEAD, 0, -1) == [entry]
+    if how == "DELETE":
+        reply = api.call("DELETE", f"{path}?sha256={digest}")
+    else:
+        reply = api.call("POST", f"{path}/replay", {"sha256": digest})
+    assert reply.status_code == 200, reply.text
+    assert redis.llen(DEAD) == 0
     assert changes(database_url) == []
+    assert redis.llen(keys.UNRECORDED) == 1
+    let_commits(database_url)
+    wait_for(lambda: redis.llen(keys.UNRECORDED) == 0, "the late record")
+    (record,) = changes(database_url)
+    assert (record["operation"], record["changed_by"]) == (how, "default")
+    assert record["old_values"]["entry"] == entry.decode()
 
 
-def test_a_replayed_letter_whose_record_is_not_kept_is_in_the_log(
+def test_a_record_that_was_written_and_not_taken_away_is_not_written_twice(
     start_service: StartService, redis: Redis, database_url: str
 ) -> None:
-    entry = dead("moved")
+    entry = dead("once")
     redis.lpush(DEAD, entry)
     service = start_service("webui")
-    refuse_commits(database_url)
     path, digest = path_of(entry)
-    body = error_of(Api(service).call("POST", f"{path}/replay", {"sha256": digest}), 503)
-    assert "not known" in body["error"]
-    assert (redis.llen(DEAD), redis.llen(INGEST)) == (0, 1)
-    service.wait_log("PostgreSQL did not keep the record")
-    assert mutt_of(entry)["event_id"] in service.log()
+    with redis.monitor() as monitor:
+        assert Api(service).call("DELETE", f"{path}?sha256={digest}").status_code == 200
+        taken_away = next(each for each in monitor.listen() if each["command"].startswith(f"LREM {keys.UNRECORDED}"))
+    assert taken_away
+    record = changes(database_url)[0]
+    left = {name: record[name] for name in ("operation", "record_id", "changed_by", "reason")}
+    left |= {"correlation_id": str(record["correlation_id"]), "old": record["old_values"], "new": None}
+    redis.lpush(keys.UNRECORDED, json.dumps(left))
+    wait_for(lambda: redis.llen(keys.UNRECORDED) == 0, "the look at what is left")
+    assert len(changes(database_url)) == 1
 
 
-def test_a_lost_reply_of_redis_leaves_the_record_and_moves_the_letter_once(
+def test_a_lost_reply_of_redis_moves_the_letter_once_and_its_record_follows(
     start_service: StartService, redis: Redis, redis_url: str, database_url: str, proxy: Callable[[str], Proxy]
 ) -> None:
     entry = dead("moved once")
@@ -82,7 +105,8 @@ def test_a_lost_reply_of_redis_leaves_the_record_and_moves_the_letter_once(
     body = error_of(api.call("POST", f"{path}/replay", {"sha256": digest}), 503)
     assert "whether the letters moved is not known" in body["error"]
     assert (redis.llen(DEAD), redis.llen(INGEST)) == (0, 1)
-    assert [row["operation"] for row in changes(database_url)] == ["REPLAY"]
+    wait_for(lambda: [row["operation"] for row in changes(database_url)] == ["REPLAY"], "the record")
+    assert redis.llen(keys.UNRECORDED) == 0 or wait_for(lambda: not redis.llen(keys.UNRECORDED), "an empty list")
 
 
 def test_without_postgresql_nothing_moves(
