@@ -1,0 +1,83 @@
+"""Wraps what is sent to Redis."""
+
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+
+from tests.chaos.killer import Killer, Visit
+from tests.chaos.points import AFTER, BEFORE, SENT, TREE
+
+# What only looks, or concerns the connection alone.
+HARMLESS = frozenset(
+    b"GET MGET HGET HMGET HGETALL LRANGE LLEN LINDEX LPOS ZCARD ZCOUNT ZRANGE ZRANGEBYSCORE EXISTS TTL PTTL TYPE INFO"
+    b" PING TIME ROLE SCAN HELLO AUTH SELECT SUBSCRIBE UNSUBSCRIBE MULTI EXEC WATCH UNWATCH WAIT CONFIG CLIENT".split()
+)
+LOOKING_SCRIPTS = {"find"}
+
+
+def wrap_redis(killer: Killer) -> None:
+    """Wrap what is sent to Redis; a step is over when its first reply is read."""
+    scripts = {
+        sha1(path.read_bytes(), usedforsecurity=False).hexdigest().encode(): path.stem
+        for path in Path(TREE, "services").rglob("*.lua")
+    }
+    under_way: weakref.WeakKeyDictionary[Any, Visit] = weakref.WeakKeyDictionary()
+
+    def effect_of(data: bytes) -> str | None:
+        found = [effect for command in _commands(data) if (effect := _effect(command, scripts))]
+        return "pipeline" if len(found) > 1 else next(iter(found), None)
+
+    send, read = AbstractConnection.send_packed_command, AbstractConnection.read_response
+
+    async def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        data = command if isinstance(command, bytes) else b"".join(command)
+        effect = effect_of(data)
+        if effect is None:
+            await send(self, data, check_health)
+            return
+        step = killer.comes_to(effect, sys._getframe(1))
+        killer.at(step, BEFORE)
+        await send(self, data, check_health)
+        killer.at(step, SENT)
+        if step is not None:
+            under_way[self] = step
+
+    async def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return await read(self, *args, **options)
+        finally:
+            killer.at(under_way.pop(self, None), AFTER)
+
+    AbstractConnection.send_packed_command = send_packed_command  # type: ignore[method-assign]
+    AbstractConnection.read_response = read_response  # type: ignore[method-assign]
+
+
+def _commands(data: bytes) -> Iterator[list[bytes]]:
+    """Take apart what a client sends: the first three words of each command."""
+    at = 0
+    while at < len(data):
+        end = data.index(b"\r\n", at)
+        count, at, words = int(data[at + 1 : end]), end + 2, []
+        for number in range(count):
+            end = data.index(b"\r\n", at)
+            size, start = int(data[at + 1 : end]), end + 2
+            if number < 3:
+                words.append(data[start : start + size])
+            at = start + size + 2
+        yield words
+
+
+def _effect(words: list[bytes], scripts: Mapping[bytes, str]) -> str | None:
+    name = words[0].upper()
+    if name in {b"EVALSHA", b"EVAL"}:
+        digest = words[1] if name == b"EVALSHA" else sha1(words[1], usedforsecurity=False).hexdigest().encode()
+        script = scripts.get(digest, "unknown")
+        return None if script in LOOKING_SCRIPTS else f"lua {script}"
+    if name == b"CLIENT" and words[1].upper() == b"UNBLOCK":
+        return "CLIENT UNBLOCK"
+    return None if name in HARMLESS else name.decode()
