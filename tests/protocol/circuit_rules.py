@@ -44,10 +44,10 @@ class Rules:
 
     def claimed(self, state: State, who: int, one: Forwarder) -> State:
         """Adopt what is listed, claim what is due, or what is queued; a probe without an alert gives its lease back."""
+        if not one.beats:
+            return state.put(who, Forwarder(listed=one.listed))
         if one.listed != NOTHING:
             return state.put(who, one._replace(phase=at.CLAIMED, alert=one.listed))
-        if not one.beats:
-            return state.put(who, Forwarder())
         if state.due:
             alert, *rest = state.due
             claimed = state._replace(due=tuple(rest))

@@ -19,10 +19,12 @@ from mutt.forwarding import Move, Resolution, RetryPolicy, circuit_result, resol
 from mutt.remediation import Source, Step, as_probe, judge
 from mutt.settings import CircuitSettings, QueueNames, RemediationSettings
 from services.moog_forwarder.settler import Leaving, _Plan
+from services.protocol import circuit, retries, worker
 from services.protocol.circuit import Circuit, Idle, Permission, close_if_idle, read
 from services.protocol.lane import FencedError, Lane
 from services.protocol.recovery import recover_all
 from services.protocol.retries import claim_due
+from services.protocol.script import Script
 from services.protocol.worker import Worker
 from services.remediation.lease import Lease
 from services.remediation.scan import Scanner
@@ -40,16 +42,16 @@ LOST_REPLY = ", the reply is lost"
 
 
 class Losing(Redis):
-    """A client that loses the reply to one script after it ran."""
+    """A client that loses the reply to one call of a script, after it ran."""
 
-    loses = False
+    loses: Script | None = None
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
         """Run a command."""
         run: Callable[..., Awaitable[Any]] = super().execute_command
         reply = await run(*arguments, **options)
-        if self.loses and arguments[0] in ("EVALSHA", "EVAL"):
-            self.loses = False
+        if self.loses is not None and {self.loses.digest, self.loses.source} & set(arguments[1:2]):
+            self.loses = None
             raise RedisConnectionError("the reply is lost")
         return reply
 
@@ -118,11 +120,10 @@ class RealCircuit:
     async def _new_hand(self, who: int) -> Hand:
         self.runs += 1
         instruments = CommonInstruments(CollectorRegistry())
-        worker = Worker(LANE, NAMES[who], self.client, Health("moog-forwarder", instruments), instruments)
-        await worker.start()
+        run = Worker(LANE, NAMES[who], self.client, Health("moog-forwarder", instruments), instruments)
+        await run.start()
         token = f"{who}:{self.runs}"
-        circuit = Circuit(self.client, self.settings, QUEUES, token=token, lease=LEASE)
-        return Hand(worker, circuit, token=token)
+        return Hand(run, Circuit(self.client, self.settings, QUEUES, token=token, lease=LEASE), token=token)
 
     async def do(self, label: str) -> None:
         """Do one of the model's steps."""
@@ -167,7 +168,7 @@ class RealCircuit:
 
     async def _ask(self, hand: Hand, *, loses: bool) -> None:
         hand.entry, hand.outcome, hand.number = b"", None, None
-        self.client.loses = loses
+        self.client.loses = circuit._permit if loses else None
         with suppress(RedisError):
             hand.permission = await hand.circuit.permission()
             assert hand.permission.may_send, f"no permission: {hand.permission}"
@@ -180,10 +181,10 @@ class RealCircuit:
         try:
             batch = None
             if not listed:
-                self.client.loses = loses and waits > 0
+                self.client.loses = retries._claim_due if loses and waits else None
                 batch = (await claim_due(self.client, hand.worker, 1)).batch
             if batch is None:
-                self.client.loses = loses
+                self.client.loses = worker._claim if loses else None
                 batch = await hand.worker.claim(1)
         except (RedisError, FencedError):
             hand.worker.doubt()
@@ -198,7 +199,7 @@ class RealCircuit:
         assert hand.permission is not None
         assert hand.outcome is not None
         hand.number = hand.circuit.next_report() if hand.number is None else hand.number
-        self.client.loses = loses
+        self.client.loses = circuit._report if loses else None
         with suppress(RedisError):
             await hand.circuit.report([(hand.permission.generation, circuit_result(hand.outcome))], hand.number)
 
@@ -218,7 +219,7 @@ class RealCircuit:
                 now=datetime.now(UTC),
             )
         plan = _Plan([Leaving(hand.entry, resolution, event["event_id"])], QUEUES)
-        self.client.loses = loses
+        self.client.loses = worker._settle if loses else None
         try:
             await hand.worker.settle(hand.worker.lease, plan.entries, plan.actions)
         except FencedError:
