@@ -75,6 +75,8 @@ class Slot:
 class Arena:
     """What a run plays in."""
 
+    services = NAMES
+
     def __init__(
         self,
         folder: Path,
@@ -112,7 +114,7 @@ class Arena:
             "moogsoft": self._stack.enter_context(Proxy(f"{self.moogsoft.url}/")),
         }
         environment = self._environment()
-        for name in NAMES:
+        for name in self.services:
             count = 1 if name == "webui" else self._instances
             self.slots += [self._slot(name, number, environment) for number in range(count)]
         for slot in self.slots:

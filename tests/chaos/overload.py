@@ -42,16 +42,21 @@ BOUND_MS = 1000.0  # p99 of accepted requests, where the machine is quick enough
 SPREAD = 10  # times the mean wait: past this the p99 says that somebody starves, however slow the machine
 MOST_GROWTH = 400 << 20  # bytes: INGEST_MAX_IN_FLIGHT_BYTES, and the bodies that are being read
 GOOD_SHARE = 0.98  # of the good senders' requests, beside a bad one
-INSTANCES = {"ingestor": 1, "alerter": 1, "moog-forwarder": 1}
 
 
 class Straight(Arena):
-    """An arena whose services speak to the servers themselves: nothing is to slow them down but the load."""
+    """One of each service on the events' way, which speaks to the servers itself: only the load is to slow it down."""
+
+    services = ("ingestor", "alerter", "moog-forwarder")
+
+    def __init__(self, folder: Path, cap: int) -> None:
+        super().__init__(folder, 1)
+        self._own = {"MAX_INGEST_QUEUE_SIZE": str(cap), "DYNAMIC_CONFIG_ENABLED": "false"}
 
     def _environment(self) -> dict[str, str]:
         found = super()._environment()
         straight = {**redis_environment(self.redis.url), **database_environment(self.database_url)}
-        return {**found, **{name: value for name, value in straight.items() if name in found}}
+        return {**found, **{name: value for name, value in straight.items() if name in found}, **self._own}
 
 
 @dataclass
@@ -106,8 +111,7 @@ class Run:
     """One run; `parts` are what the senders saw, by name."""
 
     def __init__(self, folder: Path, seconds: float, cap: int = CAP) -> None:
-        settings = {"MAX_INGEST_QUEUE_SIZE": str(cap), "DYNAMIC_CONFIG_ENABLED": "false"}
-        self.arena = Straight(folder, INSTANCES, settings)
+        self.arena = Straight(folder, cap)
         self.seconds = seconds
         self.cap = cap
         self.large = cap // 4  # events of a bad sender's packed bodies
