@@ -132,10 +132,15 @@ def run(options: argparse.Namespace) -> int:
     again += " --no-upgrades" if options.no_upgrades else ""
     tell(f"chaos for {minutes:g} minutes, seed {seed}; Ctrl-C judges what has been seen so far")
     with work_folder() as folder:
-        arena = Arena(folder, older=None if options.no_upgrades else check_out(folder / "older"))
+        try:
+            older = None if options.no_upgrades else check_out(folder / "older")
+        except AssertionError as error:
+            tell(f"{error}\nOr do without upgrades: --no-upgrades")
+            return 1
+        arena = Arena(folder, older=older)
         played = Run(arena, seed, minutes * 60)
         try:
-            release = "this release" if options.no_upgrades else "the older release"
+            release = "this release" if older is None else "the older release"
             tell(f"starting Redis, PostgreSQL, Moogsoft's stand-in, nine services of {release}, {SENDERS} senders")
             played.open()
             with suppress(KeyboardInterrupt):
