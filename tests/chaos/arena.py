@@ -75,7 +75,7 @@ class Slot:
 class Arena:
     """What a run plays in."""
 
-    services = NAMES
+    services: tuple[str, ...] = NAMES
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class Sender:
         self._body = template(self.events)
         self._gzip: bool = asked["gzip"]
         self._pause = self.events / asked["rate"] if asked["rate"] else 0.0
-        self._due = time.perf_counter()
+        self._due = time.perf_counter() - self._pause
 
     def request(self, name: str) -> bytes:
         """Return a request of a batch."""

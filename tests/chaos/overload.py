@@ -26,8 +26,9 @@ from tests.chaos.arena import Arena, work_folder
 from tests.chaos.books import NAMES
 from tests.chaos.command import Progress, tell
 from tests.chaos.generator import Asked, Generator, Seen
-from tests.chaos.stage import wait_settled
+from tests.chaos.stage import RECOVERY_SECONDS, wait_settled
 from tests.harness.processes import fetch
+from tests.harness.waiting import wait_for
 
 MINUTES = 5.0
 CAP = 20_000  # events
@@ -159,8 +160,9 @@ class Run:
         self._part("filling the queue", 60, senders, until_refused=True)
         with self.arena.client() as client:
             depth, began = client.llen(NAMES.ingest_queue), time.monotonic()
-            self._calm("the measure of what is drained")
+            wait_for(lambda: not client.llen(NAMES.ingest_queue), "an empty queue", RECOVERY_SECONDS)
         self.drained = depth / (time.monotonic() - began)
+        self._calm("what was measured")
         tell(f"{depth:,} events were drained at {self.drained:,.0f}/s")
 
     def _calm(self, what: str) -> None:

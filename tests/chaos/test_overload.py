@@ -6,7 +6,7 @@ from tests.chaos.arena import work_folder
 from tests.chaos.overload import Run
 
 SECONDS = 4.0
-CAP = 2000
+CAP = 1000
 
 
 @pytest.mark.timeout(400)
