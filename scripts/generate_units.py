@@ -69,6 +69,8 @@ Environment=PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=10s
+# Python dies of a SIGHUP that comes before it hears any, which systemd takes for an end in order.
+RestartForceExitStatus=SIGHUP
 # A setting at fault (EX_CONFIG): a restart cannot help, and the last line of the log names the setting.
 RestartPreventExitStatus=78
 # MUTT_SHUTDOWN_GRACE (20 s) and some time for what comes after it: raise both together.

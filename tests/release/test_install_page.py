@@ -140,7 +140,12 @@ def test_the_page_leads_from_a_bundle_to_an_event_at_moogsoft_and_away_again(
             wait_for(lambda: [alert["external_id"] for alert in moog_stand_in.alerts()] == [event_id], "the alert")
             wait_for(lambda: audited(variables) == [(event_id, True)], "the audit row, which no alert waits for")
             archive_it(system, variables)
-            run(shell, "After a change")
+            reload_what_has_just_been_started(system)
+            wait_healthy(health)
+            restart, reload = blocks(PAGE, "After a change")
+            shell.run(restart)
+            wait_healthy(health)
+            shell.run(reload)
             wait_for(lambda: "SIGHUP: reloading rules" in system.journal("mutt-alerter"), "the reload in the log")
             main = system.run("systemctl", "show", "--property=MainPID", "--value", "mutt-alerter")
             assert system.run("pgrep", "-f", "alerter_service") == main, "the pattern finds the alerter and no other"
@@ -166,6 +171,16 @@ def choose_ports(system: System) -> dict[str, str]:
         chosen |= own
     system.run("systemctl", "daemon-reload")
     return chosen
+
+
+def reload_what_has_just_been_started(system: System) -> None:
+    """Restart and reload each service in one breath: it may die of a SIGHUP that it does not hear yet."""
+    for name in SERVICES:
+        assert system.run("sh", "-c", f"systemctl restart mutt-{name} && systemctl reload mutt-{name}") == ""
+
+
+def wait_healthy(health: str) -> None:
+    wait_for(lambda: all(fetch(url)[0] == 200 for url in health.split()), "all healthy")
 
 
 def run_instances(shell: Shell, system: System) -> None:
@@ -238,8 +253,8 @@ def check_end(system: System) -> None:
     """Check that all services ended in order, that none told a secret, and what an uninstallation leaves."""
     journals = [partial(system.journal, f"mutt-{name}") for name in SERVICES]
     wait_for(
-        lambda: all(journal().count("stopped in order") == 2 for journal in journals),
-        "every service's word that it ended in order, at its restart and at the end",
+        lambda: all(journal().count("stopped in order") == 3 for journal in journals),
+        "every service's word that it ended in order, at its two restarts and at the end",
     )
     assert not re.search(f"{INGEST_API_KEY}|{WEBUI_API_KEY}|{MOOG_API_KEY}|{DB_PASSWORD}", system.journal("mutt-*"))
     assert "mutt" not in system.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "mutt*.service")

@@ -128,8 +128,12 @@ def test_no_two_instances_of_a_machine_want_one_port() -> None:
     assert max(taken) < 32_768, "the system hands ports from there on to outgoing connections"
 
 
-def test_the_alerter_is_reloaded_by_a_hangup() -> None:
-    assert Unit(FOLDER / "mutt-alerter.service").one("ExecReload").endswith("kill -HUP $MAINPID")
+@pytest.mark.parametrize("name", [*SINGLE, *TEMPLATES])
+def test_a_service_is_reloaded_by_a_hangup_and_one_that_it_does_not_hear_yet_is_not_its_end(name: str) -> None:
+    """For systemd a death by SIGHUP is an end in order: `on-failure` alone would not start the service again."""
+    unit = Unit(FOLDER / name, "10")
+    assert unit.one("ExecReload").endswith("kill -HUP $MAINPID")
+    assert unit.one("RestartForceExitStatus") == "SIGHUP"
 
 
 def test_remediation_has_no_further_instances() -> None:
