@@ -1,7 +1,10 @@
 """Every state of the delivery of alerts that few forwarders, alerts and faults can reach, and each hole put back.
 
-With `-s` each test prints how many states it saw, and the shortest way to each hole's harm.
+With `-s` each test prints how many states it saw, and the shortest way to each hole's harm. With
+`MUTT_EXPLORE=more` it also takes larger sizes, and minutes.
 """
+
+import os
 
 import pytest
 
@@ -17,6 +20,15 @@ EXPLORATIONS = {
     "one that always fails": CircuitModel((ALWAYS_500, GOOD), faults=0, mode=OPEN),
     "one that is always refused": CircuitModel((ALWAYS_400, GOOD), faults=1),
 }
+if os.environ.get("MUTT_EXPLORE") == "more":
+    pytestmark = pytest.mark.timeout(3600)
+    EXPLORATIONS |= {
+        "two alerts, more faults": CircuitModel((GOOD, GOOD), faults=3),
+        "two alerts before an open circuit, more faults": CircuitModel((GOOD, GOOD), faults=2, mode=OPEN),
+        "three alerts, more faults": CircuitModel((GOOD,) * 3, faults=2),
+        "one that always fails, and a fault": CircuitModel((ALWAYS_500, GOOD), faults=1, mode=OPEN),
+        "one that is always refused, more faults": CircuitModel((ALWAYS_400, GOOD), faults=2),
+    }
 
 
 @pytest.mark.parametrize("name", EXPLORATIONS)

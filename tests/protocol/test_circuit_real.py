@@ -1,5 +1,6 @@
 """The real scripts and classes do what the model says, in whatever order; a script with a hole is seen to differ."""
 
+import os
 from collections.abc import Callable, Iterator
 from hashlib import sha1
 
@@ -67,8 +68,10 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
     return Delivery
 
 
+@pytest.mark.timeout(3600)
 def test_the_real_thing_does_what_the_model_says(redis_url: str) -> None:
-    run_state_machine_as_test(machine(redis_url), settings=settings(max_examples=20, stateful_step_count=30))
+    examples = 500 if os.environ.get("MUTT_EXPLORE") == "more" else 20
+    run_state_machine_as_test(machine(redis_url), settings=settings(max_examples=examples, stateful_step_count=30))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What order is promised, and what is not: the ways in which a clear may overtake its problem are those the docs name."""
+"""What order is promised, and what is not: a clear may overtake its problem in the ways that the docs name."""
 
 import pytest
 
