@@ -34,7 +34,7 @@ from scripts.devtools.privileges import (
 )
 
 HOST = "127.0.0.1"
-START_DEADLINE = 30.0  # seconds; a start takes half a second, recovery after a crash longer
+START_DEADLINE = 60.0  # seconds; a start takes half a second, recovery after a crash or beside much else longer
 STOP_DEADLINE = 20.0  # seconds
 MEGABYTE = 1 << 20
 # Below what systems hand out for outgoing connections: no client takes such a port before its server does.

@@ -18,7 +18,7 @@ from tests.harness.processes import ServiceProcess
 from tests.harness.servers import Databases
 from tests.harness.waiting import wait_for
 
-STEP_TIMEOUT = 25.0  # seconds; what does not come by then is told by the row's own test
+STEP_TIMEOUT = 60.0  # seconds; what does not come by then is told by the row's own test
 
 
 class Watch:

@@ -47,22 +47,22 @@ class MoogStandIn:
 
     def stats(self) -> dict[str, Any]:
         """Return /stats: count, distinct, doubled, requests, misbehaved."""
-        found: dict[str, Any] = json.loads(fetch(f"{self.url}/stats")[1])
+        found: dict[str, Any] = json.loads(fetch(f"{self.url}/stats", 60)[1])
         return found
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return every alert received, oldest first."""
-        found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/alerts")[1])
+        found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/alerts", 60)[1])
         return found
 
     def forget(self) -> None:
         """Forget what was received."""
         request = urllib.request.Request(f"{self.url}/alerts", method="DELETE")  # noqa: S310
-        with DIRECT.open(request, timeout=20):
+        with DIRECT.open(request, timeout=60):
             pass
 
     def behave(self, **how: object) -> None:
         """Let it misbehave: slow=2, status=503, retry_after=1, hang=True, refuse=True, times=3; nothing = well."""
         request = urllib.request.Request(f"{self.url}/behave", json.dumps(how).encode(), method="POST")  # noqa: S310
-        with DIRECT.open(request, timeout=20):
+        with DIRECT.open(request, timeout=60):
             pass

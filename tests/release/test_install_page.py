@@ -234,7 +234,7 @@ def post_event(url: str) -> str:
     request = urllib.request.Request(  # noqa: S310
         f"{url}/api/v2/ingest", json.dumps(event).encode(), {"X-API-KEY": INGEST_API_KEY}
     )
-    with DIRECT.open(request, timeout=20) as reply:
+    with DIRECT.open(request, timeout=60) as reply:
         return str(json.load(reply)["event_id"])
 
 

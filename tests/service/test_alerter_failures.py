@@ -281,7 +281,9 @@ def test_sigterm_settles_what_is_in_flight_and_leaves_no_trace(trail: Trail, sta
 
 
 def test_sigterm_while_waiting_ends_at_once(trail: Trail, start_service: StartService) -> None:
-    alerter = start_service("alerter", BRPOPLPUSH_TIMEOUT="60", ALERTER_JANITOR_TIMEOUT="600")
+    alerter = start_service(
+        "alerter", BRPOPLPUSH_TIMEOUT="60", ALERTER_JANITOR_TIMEOUT="600", MUTT_SHUTDOWN_GRACE="600"
+    )
     trail.send(queue_entry()[1])
     trail.wait_rows(1)
-    assert alerter.terminate(timeout=15) == 0
+    assert alerter.terminate(timeout=40) == 0

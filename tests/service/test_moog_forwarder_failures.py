@@ -279,7 +279,7 @@ def test_sigterm_lets_requests_under_way_end_and_hands_back_the_rest(
     forwarder.signal(signal.SIGTERM)
     forwarder.wait_log("stopping")
     released.set()
-    assert forwarder.process.wait(25) == 0
+    assert forwarder.process.wait(60) == 0
     assert len(moogsoft.delivered) == 2
     assert stage.queued() == [f"alert {index}" for index in range(2, 10)]
     assert stage.held() == 0

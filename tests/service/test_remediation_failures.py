@@ -121,12 +121,12 @@ def test_a_holder_that_stalled_moves_nothing_when_it_wakes(client: Any, start_se
 
 
 def test_it_ends_in_order_at_sigterm_and_does_not_mind_a_hangup(client: Any, start_service: StartService) -> None:
-    service = start_service("remediation", REMEDIATION_SCAN_INTERVAL="3600")
+    service = start_service("remediation", REMEDIATION_SCAN_INTERVAL="3600", MUTT_SHUTDOWN_GRACE="600")
     service.signal(signal.SIGHUP)
     service.signal(signal.SIGHUP)
     wait_for(lambda: client.get(keys.REMEDIATION_LEASE), "the lease")
     assert service.running
-    assert service.terminate(timeout=15) == 0
+    assert service.terminate() == 0
     assert client.get(keys.REMEDIATION_LEASE) is None
 
 

@@ -243,8 +243,8 @@ def test_a_database_that_hangs_is_told_from_a_slow_one_in_bounded_time(
         started = time.monotonic()
         assert "PostgreSQL does not answer" in error_of(api.get("/rules"), 503)["error"]
         # Neither for the statement's timeout of 30 s nor for ever.
-        assert time.monotonic() - started < 20
-        assert requests.get(service.health_url, timeout=20).status_code == 503
+        assert time.monotonic() - started < 28
+        assert requests.get(service.health_url, timeout=28).status_code == 503
     own_postgres.resume()
     service.wait_healthy()
     wait_for(lambda: api.get("/rules").status_code == 200, "the API with PostgreSQL going on")

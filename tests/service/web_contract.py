@@ -52,7 +52,7 @@ class Contract:
     def __init__(self, service: ServiceProcess) -> None:
         self.service = service
         self.document: dict[str, Any] = requests.get(
-            f"{service.url}{API}/openapi.json", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=15
+            f"{service.url}{API}/openapi.json", headers={"X-API-KEY": WEBUI_API_KEY}, timeout=60
         ).json()
         self.operations: dict[str, dict[str, Any]] = {
             f"{method.upper()} {path.removeprefix(API)}": told
