@@ -29,6 +29,7 @@ from services.runtime.instruments import CommonInstruments
 
 ADOPT_SECONDS = 10.0
 
+_adopt = beside(__file__, "adopt")
 _beat = beside(__file__, "beat")
 _claim = beside(__file__, "claim")
 _release = beside(__file__, "release")
@@ -175,24 +176,30 @@ class Claims(ABC):
         lease, before = self.lease, self._held.copy()
         # Before the look: a doubt that arises during it asks for another.
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
-        listed: list[Any] = await self._redis.lrange(self._list(lease), 0, -1)
+        names = [self.lane.heartbeat(lease.pod), self._list(lease), self._recoveries]
+        status, listed, counts = await _adopt(self._redis, names, [lease.token])
+        if not status:
+            raise FencedError(f"{lease.pod} lost its heartbeat")
         # What was in flight when the list was read may have been settled since: it is not lost either.
         wanted = Counter(listed) - (before | self._held)
         entries: list[bytes] = []
-        for entry in reversed(listed):
-            if wanted[entry] > 0 and len(entries) < min(most, CLAIM_MOST):
-                wanted[entry] -= 1
-                entries.append(entry)
+        recoveries = 0
+        for place in reversed(range(len(listed))):
+            entry, count = listed[place], counts[place] if counts else 0
+            if not wanted[entry]:
+                continue
+            # By the rule of claims: up to a recovered entry, which comes alone.
+            if recoveries or len(entries) >= min(most, CLAIM_MOST) or (count and entries):
+                break
+            wanted[entry] -= 1
+            entries.append(entry)
+            recoveries = count
         if not entries:
             return None
         self.doubt()  # there may be more
-        counts = [int(count or 0) for count in await self._redis.hmget(self._recoveries, list(map(_digest, entries)))]
-        # By the rule of claims: up to a recovered entry, which comes alone.
-        most = 1 if counts[0] else next((place for place, count in enumerate(counts) if count), len(entries))
-        entries = entries[:most]
         log.info("adopted entries of the own list that were not in flight", entries=len(entries))
         self.hold(entries, lease)
-        return Batch(lease, entries, counts[0], [], time.monotonic())
+        return Batch(lease, entries, recoveries, [], time.monotonic())
 
 
 class Worker(Claims):

@@ -16,6 +16,7 @@ from tests.protocol.lane_state import (
     FIRST,
     JUDGED,
     KILLER,
+    LEAVING,
     REFUSED,
     STARTING,
     STOPPING,
@@ -74,9 +75,11 @@ class LaneModel(LaneNames):
             return
         if run.mode == STARTING:
             after = self.handed_back_at_start(state, who, run.name)
-            yield from self.tell(f"{me} hands back what was left", after.with_run(who, run._replace(mode=UP)), after)
+            up = after.with_run(who, run._replace(mode=UP))
+            yield from self.tell(f"{me} hands back what was left", up, self.died(after, who), 1)
             return
-        yield from self.beats(state, who, run)
+        if run.mode != LEAVING:
+            yield from self.beats(state, who, run)
         if run.settling and run.settling.stage in {COMMITTED, WAITS}:
             yield from self.settles(state, who, run, run.settling)
         yield from self.drains(state, who, run)
@@ -98,14 +101,16 @@ class LaneModel(LaneNames):
             yield from self.waits(state, who, run)
         if run.claimed or (run.settling and not self.may_claim_beside(run.settling)):
             return
+        if not self.is_holder(state, who, run.name):
+            return
         if entries := self.not_in_flight(state, run):
             batch = self.adopted(state, run.name, entries)
             yield f"{me} adopts {batch.entries}", state.with_run(who, run._replace(claimed=batch))
-        elif state.queue and self.is_holder(state, who, run.name):
+        elif state.queue:
             after, batch = self.taken(state, run.name)
             claimed = after.with_run(who, run._replace(claimed=batch))
             yield from self.tell(f"{me} claims {batch.entries}", claimed, after)
-        elif self.blocking and self.is_holder(state, who, run.name):
+        elif self.blocking:
             yield f"{me} waits in BLMOVE", state.with_run(who, run._replace(claimed=Batch((), run.name, BLOCKED)))
 
     def waits(self, state: State, who: int, run: Run) -> Iterator[Step]:
@@ -263,15 +268,15 @@ class LaneModel(LaneNames):
             yield from self.tell(f"{me} settles the waiting rows {batch.entries}", after, after)
         if batch or not state.database or not self.is_holder(state, who, run.name):
             return
-        if state.pending:
+        if slot.side:
+            claimed = run._replace(draining=Batch(slot.side[::-1][:MOST], run.name, CLAIMED))
+            yield f"{me} adopts the waiting rows {slot.side[::-1][:MOST]}", state.with_run(who, claimed)
+        elif state.pending:
             moved = state.pending[-MOST:]
             after = state._replace(pending=state.pending[: -len(moved)])
             after = after.with_slot(slot._replace(side=moved + slot.side))
             claimed = run._replace(draining=Batch(moved[::-1], run.name, CLAIMED))
             yield from self.tell(f"{me} claims the waiting rows {moved[::-1]}", after.with_run(who, claimed), after)
-        if slot.side:
-            claimed = run._replace(draining=Batch(slot.side[::-1], run.name, CLAIMED))
-            yield f"{me} adopts the waiting rows {slot.side[::-1]}", state.with_run(who, claimed)
 
     def writes(self, state: State, who: int, batch: Batch) -> Iterator[Step]:
         """Commit rows that waited; where PostgreSQL is away again, give them up to the next adoption."""

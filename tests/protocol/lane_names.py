@@ -17,13 +17,13 @@ from tests.protocol.lane_state import (
     State,
 )
 
-RUNS = "AB"
+RUNS = "ABC"
 
 Step = tuple[str, State]
 
 
 class LaneNames:
-    """Two runs, A and B, on `events` (the first is the oldest), more of which may come `later`.
+    """Two runs, A and B (or one, or three), on `events` (the first is the oldest), more of which may come `later`.
 
     `faults` says how often each kind may happen.
 
@@ -115,7 +115,7 @@ class LaneNames:
     def started(self, state: State, who: int) -> State:
         """Take the name at once, whoever has it."""
         slot = state.slot(self.names[who])
-        state = state._replace(blame=state.blame + (slot.holder in tuple(RUNS)))
+        state = state._replace(blame=state.blame + (slot.holder in set(RUNS) - {RUNS[who]}))
         return state.with_slot(slot._replace(holder=RUNS[who])).with_run(who, Run(STARTING, slot.name))
 
     def handed_back_at_start(self, state: State, who: int, name: str) -> State:

@@ -79,6 +79,17 @@ async def test_what_a_blocked_claim_brings_to_a_name_that_was_taken_stays_with_t
     assert (await successor.settle(adopted.lease, adopted.entries, Actions())).found == 1
 
 
+async def test_a_displaced_worker_adopts_nothing_of_its_successor(redis_client: Redis) -> None:
+    worker, successor = new_worker(redis_client, "x"), new_worker(redis_client, "x")
+    await worker.start()
+    await successor.start()
+    await redis_client.lpush(QUEUE, b"1")
+    assert await successor.claim(10) is not None
+    worker.doubt()
+    with pytest.raises(FencedError):
+        await worker.claim(10)
+
+
 async def test_a_doubt_that_arises_while_the_own_list_is_read_asks_for_another_look(faulty: FaultyRedis) -> None:
     worker = new_worker(faulty, "x")
     await worker.start()
@@ -90,7 +101,7 @@ async def test_a_doubt_that_arises_while_the_own_list_is_read_asks_for_another_l
         worker.give_up(held.entries, held.lease)
 
     worker.doubt()
-    faulty.before = ("LRANGE", give_up)
+    faulty.before = ("adopt", give_up)
     assert await worker.claim(10) is None
     adopted = await worker.claim(10)
     assert adopted is not None
