@@ -35,7 +35,8 @@ NAMES = {Script(path).digest: path.stem for path in Path(script.__file__).parent
 class FaultyRedis(Redis):
     """A client that can lose the reply to one call, or let something happen just before one.
 
-    Calls are named by their script's file ("settle") or their command ("BLMOVE").
+    Calls are named by their script's file ("settle") or their command ("BLMOVE"). What happens before one raises
+    TimeoutError for a call that is to end with nothing.
     """
 
     losing: str | None = None
@@ -44,7 +45,10 @@ class FaultyRedis(Redis):
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
         if self.before is not None and _is(self.before[0], arguments):
             meanwhile, self.before = self.before[1], None
-            await meanwhile()
+            try:
+                await meanwhile()
+            except TimeoutError:
+                return None
         run: Callable[..., Awaitable[Any]] = super().execute_command
         reply = await run(*arguments, **options)
         if self.losing is not None and _is(self.losing, arguments):
@@ -54,7 +58,13 @@ class FaultyRedis(Redis):
 
 
 def _is(name: str, arguments: tuple[Any, ...]) -> bool:
-    return name in (arguments[0], NAMES.get(arguments[1]) if arguments[0] == "EVALSHA" else None)
+    match arguments[0]:
+        case "EVALSHA":
+            return NAMES.get(arguments[1]) == name
+        case "EVAL":
+            return NAMES.get(sha1(arguments[1], usedforsecurity=False).hexdigest()) == name
+        case command:
+            return bool(command == name)
 
 
 def new_worker(client: Redis, pod: str) -> Worker:
