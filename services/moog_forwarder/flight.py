@@ -62,6 +62,11 @@ class Flight:
         return any(item.exclusive for item in self._items.values())
 
     @property
+    def holds_probe(self) -> bool:
+        """Tell whether the fleet's one probe is held here."""
+        return any(item.is_probe for item in self._items.values())
+
+    @property
     def blocked(self) -> int:
         """Return how many cannot be sent because another of their key is on its way or comes first."""
         return sum(item.key is not None for item in self._pending) - len(self._sendable_keys())

@@ -66,6 +66,9 @@ class Sender:
             if not await self._breaker.told(WAKE_SECONDS):
                 continue
             await self._return_unsent()
+            if self._flight.holds_probe:
+                # It may wait for the limiter for longer than the lease lasts, and would lose it each time.
+                await self._breaker.renew_probe()
             grant = await self._acquire(wanted)
             if not self._breaker.has_told:
                 continue
@@ -202,7 +205,7 @@ class Sender:
         return answer
 
     async def _holds_lease(self, group: Sequence[Item]) -> bool:
-        """Begin a probe's lease anew, since the alert may have waited with it; whatever is no probe needs none."""
+        """Begin a probe's lease anew for the request, or learn that it has gone; whatever is no probe needs none."""
         if not group[0].is_probe:
             return True
         try:
