@@ -1,6 +1,7 @@
 """Real workers on a real Redis beside the model's state: their calls, held at gates, and the comparison of the two."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ class Bench:
         self.state = model.initial()[0]
         self.actors: dict[int, Actor] = {}
         self.pods: dict[str, str] = {}
-        self.rows: set[str] = set()
+        self.rows: Collection[str] = ()
 
     async def begin(self) -> None:
         """Fill the queue and start the runs that are up."""

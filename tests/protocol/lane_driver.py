@@ -147,8 +147,11 @@ class Driver(Bench):
         held["settling"] = held.pop("claimed")
 
     async def writes(self, who: int, label: str, before: State) -> None:
-        kind = "draining" if "waiting rows" in label else "settling"
-        self.rows |= {entry[0] for entry in self._planned(who, kind).entries} - {REFUSED}
+        self.rows = {*self.rows, *(entry[0] for entry in self.planned(who, label).entries)} - {REFUSED}
+
+    def planned(self, who: int, label: str) -> Planned:
+        """Return the batch whose rows are committed now, as the model has it."""
+        return self._planned(who, "draining" if "waiting rows" in label else "settling")
 
     async def gives_up(self, who: int, label: str, before: State) -> None:
         actor = self.actors[who]

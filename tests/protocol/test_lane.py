@@ -1,7 +1,10 @@
 """The lane's protocol: every state that few runs, events and faults can reach, and each hole found that is put back.
 
-With `-s` each test prints how many states it saw, and the shortest way to each hole's harm.
+With `-s` each test prints how many states it saw, and the shortest way to each hole's harm. With
+`MUTT_EXPLORE=more` it also takes larger sizes, and minutes.
 """
+
+import os
 
 import pytest
 
@@ -24,6 +27,19 @@ EXPLORATIONS = {
     "a row that is refused": LaneModel("aR", {**CRASHES, "database": 1}),
     "Redis away": LaneModel("ab", {"any": 2, "redis": 1, "crash": 1, "lost": 1}),
 }
+
+if os.environ.get("MUTT_EXPLORE") == "more":
+    pytestmark = pytest.mark.timeout(3600)
+    MORE = {"any": 3, "crash": 2, "stall": 2, "lost": 2}
+    EXPLORATIONS |= {
+        "two runs, more faults": LaneModel("ab", MORE, pipelined=True),
+        "three runs": LaneModel("ab", {**MORE, "any": 1}, names=("x", "x", "y")),
+        "three events, more faults": LaneModel("ab", {**MORE, "any": 2}, later="c", blocking=True, pipelined=True),
+        "one name, more faults": LaneModel("ab", {**MORE, "any": 2}, names=("x", "x")),
+        "PostgreSQL comes back, more faults": LaneModel(
+            "aR", {"any": 3, "crash": 2, "stall": 1, "lost": 2, "database": 2, "commit": 1, "stop": 1}
+        ),
+    }
 
 
 @pytest.mark.parametrize("name", EXPLORATIONS)

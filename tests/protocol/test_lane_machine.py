@@ -1,18 +1,29 @@
-"""Random steps of the model, done by real workers on a real Redis: after each, Redis has what the model says."""
+"""Random steps of the model, done by real workers on a real Redis: after each, Redis has what the model says.
+
+`MUTT_EXPLORE=more` takes more of them.
+"""
 
 import asyncio
+import os
+from uuid import NAMESPACE_OID, uuid5
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from psycopg import AsyncConnection
 
+from mutt.audit_row import pack_decision, pack_row
+from mutt.events import Envelope, decode_entry
+from services.audit_logger import Connection, write_rows
 from tests.protocol.explorer import FAULT
 from tests.protocol.lane_driver import Driver
 from tests.protocol.lane_model import LaneModel
 from tests.protocol.lane_promises import problems
+from tests.protocol.lane_state import REFUSED, State
 
-EXAMPLES, STEPS = 30, 50
+EXAMPLES, STEPS = 500 if os.environ.get("MUTT_EXPLORE") == "more" else 30, 50
 FAULTS = {"crash": 5, "stall": 5, "lost": 8, "stop": 3, "database": 3, "commit": 3, "any": 15}
 MODELS = {
     "three runs, two of one name": LaneModel(
@@ -20,6 +31,18 @@ MODELS = {
     ),
     "two runs of one name": LaneModel("aRb", FAULTS, later="c", names=("x", "x"), pipelined=True),
 }
+SETTLED = ["B judges", "B commits", "B settles"]
+WAY = [
+    *(
+        "A claims ('a', 'R')",
+        "A judges",
+        "A commits",
+        "! A is killed",
+        "the heartbeat of x expires",
+        "the janitor of B",
+    ),
+    *("B claims ('a',)", *SETTLED, "B claims ('R',)", *SETTLED, "B claims ('R1', 'b')", *SETTLED),
+]
 
 
 def new_machine(url: str, model: LaneModel) -> type[RuleBasedStateMachine]:
@@ -51,6 +74,40 @@ def new_machine(url: str, model: LaneModel) -> type[RuleBasedStateMachine]:
             self.runner.close()
 
     return Machine
+
+
+class AuditedDriver(Driver):
+    """The driver with a table of PostgreSQL that refuses R's rows."""
+
+    connection: Connection
+
+    async def writes(self, who: int, label: str, before: State) -> None:
+        planned = self.planned(who, label)
+        written = await write_rows(self.connection, [_row(entry[0]) for entry in planned.entries])
+        assert {planned.entries[each.index][0] for each in written.refusals} == {REFUSED} & set(
+            "".join(planned.entries)
+        )
+        cursor = await self.connection.execute("SELECT message FROM event_audit_log")
+        self.rows = [row[0] for row in await cursor.fetchall()]
+
+
+def _row(event: str) -> bytes:
+    now = "2026-11-30T12:00:00.000Z"
+    entry = {"_mutt": Envelope(str(uuid5(NAMESPACE_OID, event)), now, now), "message": event, "hostname": "sw1"}
+    return pack_row(decode_entry(msgspec.json.encode(entry)), pack_decision("Log_only", "NETO", None, None, "prod"))
+
+
+async def test_an_audit_that_a_killed_run_committed_is_one_row_of_the_next(redis_url: str, database_url: str) -> None:
+    driver = AuditedDriver(redis_url, LaneModel("aRb", {"any": 1, "crash": 1}))
+    async with await AsyncConnection.connect(database_url, autocommit=True) as driver.connection:
+        await driver.connection.execute("ALTER TABLE event_audit_log ADD CONSTRAINT no_r CHECK (message <> 'R')")
+        try:
+            await driver.begin()
+            for label in WAY:
+                await driver.follow(driver.find(label))
+        finally:
+            await driver.close()
+    assert (driver.state.rows, driver.state.alerts, driver.state.dead) == ("ab", "ab", "R")
 
 
 @pytest.mark.parametrize("name", MODELS)
