@@ -223,7 +223,7 @@ class Acts:
         if not self._have_read(name):
             return
         if name == "INGEST_API_KEY":
-            self.arena.keys[name] = fresh
+            self.arena.ingest_key = fresh
             self.arena.order()
             pass_time(TIMEOUT + 1)  # what senders have under way still has the former one
         elif name == "REDIS_PASS_CURRENT":

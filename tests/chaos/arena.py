@@ -4,7 +4,6 @@ Each service is a slot: a name, its ports and a POD_NAME that stay, and a proces
 Secrets are files, so that they can be rotated. Everything is in one folder and gone with the process.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ import requests
 from scripts.devtools.embedded import PostgresServer, RedisServer
 from scripts.devtools.privileges import die_with_parent
 from scripts.devtools.services import HOST, TREE, database_environment, redis_environment
-from tests.chaos.load import PAUSE, Ledger
+from tests.chaos.senders import Senders, replace
 from tests.chaos.stage import SETTINGS, make_rules
 from tests.harness.credentials import INGEST_API_KEY, MOOG_API_KEY, WEBUI_API_KEY
 from tests.harness.moogsoft import MoogStandIn
@@ -88,13 +87,12 @@ class Arena:
         self.redis = RedisServer(folder / "redis")
         self.postgres = PostgresServer(folder / "postgres")
         self.moogsoft = MoogStandIn(folder, MOOG_API_KEY)
-        self.keys = {"INGEST_API_KEY": INGEST_API_KEY}
+        self.senders = Senders(folder)
+        self.ingest_key = INGEST_API_KEY
         self.slots: list[Slot] = []
         self.ended: Counter[str] = Counter()  # slots whose process ended by itself
         self._instances = instances
-        self._pause = PAUSE
         self._stack = ExitStack()
-        self._sender: subprocess.Popen[bytes] | None = None
         self._enough = threading.Event()
 
     def open(self) -> None:
@@ -131,52 +129,9 @@ class Arena:
         """Return a client of Redis itself, past the proxy."""
         return redis.Redis.from_url(self.redis.url, socket_timeout=5)
 
-    # ---------------------------------------------------------------- senders
-
     def order(self, pause: tuple[float, float] | None = None) -> None:
         """Tell the senders where to send, with which key, and how fast from now on."""
-        self._pause = pause or self._pause
-        urls = [slot.now.url for slot in self.of("ingestor")]
-        orders = {"urls": urls, "doors": urls[:1], "key": self.keys["INGEST_API_KEY"], "pause": self._pause}
-        _replace(self.folder / "orders.json", json.dumps(orders))
-
-    def send(self, seed: int, senders: int, words: Mapping[str, int]) -> None:
-        """Start the senders."""
-        command = [sys.executable, "-m", "tests.chaos.load", str(self.folder), "--seed", str(seed)]
-        command += ["--senders", str(senders), "--words", json.dumps(dict(words))]
-        (self.folder / "ledger.ndjson").touch()
-        with (self.folder / "senders.log").open("ab") as log:
-            self._sender = subprocess.Popen(
-                command,
-                cwd=TREE,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509  # one system call, no lock
-            )
-
-    def stop_sending(self) -> list[str]:
-        """Let the senders repeat their last bodies until these are acknowledged; what went wrong is a fault."""
-        if self._sender is None:
-            return []
-        self._sender.terminate()
-        status = self._sender.wait()
-        said = (self.folder / "senders.log").read_text(encoding="utf-8")
-        if status == 0 and not said:
-            return []
-        return [f"a sender's last body was never acknowledged, or the senders failed: {said[-500:]}"]
-
-    def acknowledged(self, ledger: Ledger, position: int) -> int:
-        """Add what the ledger's file got since a position to `ledger`; return the next position."""
-        with (self.folder / "ledger.ndjson").open("rb") as file:
-            file.seek(position)
-            lines = file.readlines()
-        if lines and not lines[-1].endswith(b"\n"):
-            lines.pop()
-        ledger.read(lines)
-        return position + sum(map(len, lines))
-
-    # ---------------------------------------------------------------- services
+        self.senders.order([slot.now.url for slot in self.of("ingestor")], self.ingest_key, pause)
 
     def _environment(self) -> dict[str, str]:
         found = {
@@ -199,7 +154,7 @@ class Arena:
 
     def keep_secret(self, name: str, value: str) -> None:
         """Write a secret where services read it."""
-        _replace(self.folder / "secrets" / name, value)
+        replace(self.folder / "secrets" / name, value)
 
     def secret(self, name: str) -> str:
         """Return a secret as the services read it."""
@@ -260,9 +215,7 @@ class Arena:
     def close(self) -> None:
         """End everything."""
         self._enough.set()
-        if self._sender is not None:
-            self._sender.kill()
-            self._sender.wait()
+        self.senders.close()
         for slot in self.slots:
             with slot.lock:
                 slot.now.close()
@@ -316,10 +269,3 @@ def wait_read(slots: Iterable[Slot], since: float, patience: float = 60.0) -> bo
                 return False
             threading.Event().wait(0.2)
     return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file in one step: who reads it sees the old or the new."""
-    fresh = path.with_suffix(".fresh")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)

@@ -55,7 +55,7 @@ class Run:
         self.history = {row[0] for row in self._archive.sql("SELECT event_id::text FROM event_audit_log")}
         self.acts.make_flip()
         self.arena.order()
-        self.arena.send(self._seed, SENDERS, {**WORDS, FLIP: 20})
+        self.arena.senders.start(self._seed, SENDERS, {**WORDS, FLIP: 20})
 
     def strike(self) -> None:
         """Strike until the time is over, and say how far it is."""

@@ -67,7 +67,7 @@ class Soak:
         self.arena.open()
         self.acts.make_flip()
         self.arena.order(PAUSE)
-        self.arena.send(self._seed, SENDERS, {**WORDS, FLIP: 20})
+        self.arena.senders.start(self._seed, SENDERS, {**WORDS, FLIP: 20})
         self.series = Series()
         threads = [threading.Thread(target=each, daemon=True) for each in (self._look, self._happen)]
         for thread in threads:

@@ -32,7 +32,7 @@ class Verdict:
 
     def count(self) -> int:
         """Read on in the ledger; return how many events are acknowledged."""
-        self._position = self._arena.acknowledged(self.ledger, self._position)
+        self._position = self._arena.senders.read(self.ledger, self._position)
         return len(self.ledger.acknowledged)
 
     def depths(self) -> str:
@@ -51,7 +51,7 @@ class Verdict:
                     slot.now.signal(signal.SIGCONT)
                 else:
                     slot.start(wait=False)
-        found = self._arena.stop_sending()
+        found = self._arena.senders.stop()
         self.count()
         tell("waiting until nothing waits anywhere")
         with self._arena.client() as client:
