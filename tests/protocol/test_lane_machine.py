@@ -81,12 +81,10 @@ class AuditedDriver(Driver):
 
     connection: Connection
 
-    async def writes(self, who: int, label: str, before: State) -> None:
-        planned = self.planned(who, label)
-        written = await write_rows(self.connection, [_row(entry[0]) for entry in planned.entries])
-        assert {planned.entries[each.index][0] for each in written.refusals} == {REFUSED} & set(
-            "".join(planned.entries)
-        )
+    async def writes(self, who: int, label: str, before: State) -> None:  # noqa: ARG002
+        events = [entry[0] for entry in self.planned(who, label).entries]
+        written = await write_rows(self.connection, [_row(event) for event in events])
+        assert {events[refusal.index] for refusal in written.refusals} == {REFUSED} & set(events)
         cursor = await self.connection.execute("SELECT message FROM event_audit_log")
         self.rows = [row[0] for row in await cursor.fetchall()]
 
