@@ -16,8 +16,6 @@ from scripts.devtools.services import TREE
 from tests.chaos.stage import SECONDS, TIMEOUT, chosen_seed
 from tests.harness.waiting import wait_for
 
-SHARE = 0.9  # of the time that the chaos tests are given
-
 
 @contextmanager
 def proof(output: Path, module: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -38,7 +36,7 @@ def proof(output: Path, module: str, *arguments: str) -> Iterator["subprocess.Po
 def test_everything_that_befalls_mutt_at_random_loses_and_doubles_nothing(tmp_path: Path) -> None:
     seed = chosen_seed()
     said = tmp_path / "said"
-    minutes = SECONDS * SHARE / 60
+    minutes = SECONDS / 60
     with proof(said, "random_blows", "--minutes", f"{minutes:.2f}", "--seed", str(seed)) as process:
         status = process.wait()
     assert status == 0, said.read_text(encoding="utf-8")
@@ -52,7 +50,7 @@ def test_everything_that_befalls_mutt_at_random_loses_and_doubles_nothing(tmp_pa
 def test_ctrl_c_ends_a_soak_with_what_was_seen_and_leaves_nothing_behind(tmp_path: Path) -> None:
     said = tmp_path / "said"
     with proof(said, "soak", "--minutes", "30", "--instances", "1", "--seed", "1") as process:
-        wait_for(lambda: said.read_text(encoding="utf-8").count(" gone, ") >= 3, "three lines of progress", 120)
+        wait_for(lambda: said.read_text(encoding="utf-8").count(" gone, ") >= 2, "two lines of progress", 120)
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) > 10  # itself, servers, services, senders
         os.kill(process.pid, signal.SIGINT)
