@@ -221,7 +221,7 @@ class Recover(Alerter):
 
     def act(self, victim: Victim) -> bool:
         """Let the heartbeat expire."""
-        if not self.stage.wait_healthy(victim):
+        if not self.stage.wait_ready(victim):
             return False
         self.stage.redis.delete(f"{NAMES.alerter_heartbeat}:alerter")
         return True
@@ -234,7 +234,7 @@ class Displaced(Alerter):
 
     def act(self, victim: Victim) -> bool:
         """Put another's token there, for as long as it would live."""
-        if not self.stage.wait_healthy(victim):
+        if not self.stage.wait_ready(victim):
             return False
         self.stage.redis.set(f"{NAMES.alerter_heartbeat}:alerter", "another", px=3000)
         return self.stage.wait(lambda: "going on under another" in victim.log(), victim) and super().act(victim)

@@ -5,11 +5,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import requests
 
 from mutt import keys
 from mutt.dynamic_keys import ALL
+from services.web_ui.unrecorded import Record
 from tests.chaos.crash_path import NAMES, Path, compare, entries
 from tests.chaos.crash_stage import Victim
 from tests.harness.waiting import wait_for
@@ -159,6 +162,10 @@ class DeadLetters(Console):
         yield call("GET", "/metrics")
         yield self._sign_out
 
+    def is_over(self, victim: Victim) -> bool:
+        """Wait until no record is left in Redis."""
+        return self.stage.wait(lambda: not self.stage.redis.exists(keys.UNRECORDED), victim)
+
     def _id(self, name: str) -> str:
         return str(mutt_of(self.letters[name])["event_id"])
 
@@ -198,8 +205,31 @@ class DeadLetters(Console):
             yield "records are left in Redis"
 
 
+class LateRecord(Console):
+    """A record that a console left behind which died between the move of a letter and its commit."""
+
+    name = "late-record"
+
+    def asked(self) -> Iterable[Request]:
+        """Ask for nothing: what is left is looked for by itself."""
+        self.letter = dead("deleted")
+        record = Record("DELETE", mutt_of(self.letter)["event_id"], "default", None, str(uuid4()), {}, None)
+        self.stage.redis.lpush(keys.UNRECORDED, msgspec.json.encode(record))
+        return ()
+
+    def is_over(self, victim: Victim) -> bool:
+        """Wait until nothing is left."""
+        return self.stage.wait(lambda: not self.stage.redis.exists(keys.UNRECORDED), victim)
+
+    def faults(self) -> Iterable[str]:
+        """Look for the record."""
+        told = Counter((row["operation"], row["record_id"]) for row in self.records())
+        if told != {("DELETE", mutt_of(self.letter)["event_id"]): 1}:
+            yield f"the records are {dict(told)}"
+
+
 def _ids(path: Path, key: str) -> Counter[str]:
     return Counter(each["_mutt"]["event_id"] for each in entries(path.stage, key))
 
 
-PATHS = (Rules, Config, DeadLetters)
+PATHS = (Rules, Config, DeadLetters, LateRecord)

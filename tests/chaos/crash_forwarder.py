@@ -124,7 +124,7 @@ class RecoverForwarder(Forwarder):
 
     def act(self, victim: Victim) -> bool:
         """Let the heartbeat expire."""
-        if not self.stage.wait_healthy(victim):
+        if not self.stage.wait_ready(victim):
             return False
         self.stage.redis.delete(f"{NAMES.moog_heartbeat}:moog-forwarder")
         return True

@@ -1,5 +1,6 @@
 """Wraps what is sent to Redis."""
 
+import re
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
@@ -17,20 +18,21 @@ HARMLESS = frozenset(
     b"GET MGET HGET HMGET HGETALL LRANGE LLEN LINDEX LPOS ZCARD ZCOUNT ZRANGE ZRANGEBYSCORE EXISTS TTL PTTL TYPE INFO"
     b" PING TIME ROLE SCAN HELLO AUTH SELECT SUBSCRIBE UNSUBSCRIBE MULTI EXEC WATCH UNWATCH WAIT CONFIG CLIENT".split()
 )
-LOOKING_SCRIPTS = {"find"}
+CALLED = re.compile(rb"redis\.p?call\('(\w+)'")
 
 
 def wrap_redis(killer: Killer) -> None:
     """Wrap what is sent to Redis; a step is over when its first reply is read."""
     scripts = {
-        sha1(path.read_bytes(), usedforsecurity=False).hexdigest().encode(): path.stem
-        for path in Path(TREE, "services").rglob("*.lua")
+        sha1(source, usedforsecurity=False).hexdigest().encode(): name if changes(source) else ""
+        for name, source in ((path.stem, path.read_bytes()) for path in Path(TREE, "services").rglob("*.lua"))
     }
     under_way: weakref.WeakKeyDictionary[Any, Visit] = weakref.WeakKeyDictionary()
 
     def effect_of(data: bytes) -> str | None:
-        found = [effect for command in _commands(data) if (effect := _effect(command, scripts))]
-        return "pipeline" if len(found) > 1 else next(iter(found), None)
+        commands = list(_commands(data))
+        found = [effect for command in commands if (effect := _effect(command, scripts))]
+        return "pipeline" if found and len(commands) > 1 else next(iter(found), None)
 
     send, read = AbstractConnection.send_packed_command, AbstractConnection.read_response
 
@@ -57,6 +59,11 @@ def wrap_redis(killer: Killer) -> None:
     AbstractConnection.read_response = read_response  # type: ignore[method-assign]
 
 
+def changes(script: bytes) -> bool:
+    """Tell whether a script's text has a command that does more than look."""
+    return any(name.upper() not in HARMLESS for name in CALLED.findall(script))
+
+
 def _commands(data: bytes) -> Iterator[list[bytes]]:
     """Take apart what a client sends: the first three words of each command."""
     at = 0
@@ -77,7 +84,7 @@ def _effect(words: list[bytes], scripts: Mapping[bytes, str]) -> str | None:
     if name in {b"EVALSHA", b"EVAL"}:
         digest = words[1] if name == b"EVALSHA" else sha1(words[1], usedforsecurity=False).hexdigest().encode()
         script = scripts.get(digest, "unknown")
-        return None if script in LOOKING_SCRIPTS else f"lua {script}"
+        return f"lua {script}" if script else None
     if name == b"CLIENT" and words[1].upper() == b"UNBLOCK":
         return "CLIENT UNBLOCK"
     return None if name in HARMLESS else name.decode()

@@ -65,7 +65,7 @@ class Runs:
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
-        self._seed = seed
+        self.seed = seed
         self.reached: set[str] = set()
         self._seen: dict[tuple[str, str], int] = {}
 
@@ -78,7 +78,7 @@ class Runs:
         """Try a point; where the step does not come so often as wished, at its first time."""
         began = time.monotonic()
         known = self._seen.get((point.path, point.step), 1)
-        times = random.Random(f"{self._seed}/{point}").randint(1, min(known, MOST_TIMES))
+        times = random.Random(f"{self.seed}/{point}").randint(1, min(known, MOST_TIMES))
         try:
             faults = self._try(point, times)
         except NotReachedError:
@@ -103,7 +103,7 @@ class Runs:
             return [str(error)]
 
     def _try(self, point: Point, times: int) -> list[str]:
-        stage = self._stage
+        stage, bug = self._stage, self._stage.bug
         stage.reset()
         path = PATHS[point.path](stage)
         try:
@@ -115,12 +115,14 @@ class Runs:
             path.revive()
             if not survived or path.has_two_runs:
                 stage.clear()
+                stage.bug = ""
                 again = path.start()
                 assert path.live_on(again), f"the next run ended with {again.process.returncode}"
             return list(path.faults())
         except AssertionError as error:
             raise AssertionError(f"{error}\n{stage.log.read_text(errors='replace')[-3000:]}") from None
         finally:
+            stage.bug = bug
             self._note(point.path, path)
             stage.clear()
 

@@ -141,6 +141,7 @@ class Stage:
         self.moogsoft.behave()
         self.moogsoft.forget()
         self.trace.unlink(missing_ok=True)
+        self.log.write_text("", encoding="utf-8")
         self.bring_database_back()
         self.sql("DROP EVENT TRIGGER IF EXISTS crash_late")
         self.sql("DROP FUNCTION IF EXISTS crash_late")
@@ -212,6 +213,10 @@ class Stage:
     def wait_healthy(self, victim: Victim) -> bool:
         """Wait until it is healthy; False when it died before."""
         return self.wait(lambda: fetch(victim.health_url)[0] == 200, victim)
+
+    def wait_ready(self, victim: Victim) -> bool:
+        """Wait until it says that it is, which is after it took its name; False when it died before."""
+        return self.wait(lambda: " ready " in victim.log(), victim)
 
     def left_over(self) -> dict[str, int]:
         """Return the length of each list that something waits or is held in."""

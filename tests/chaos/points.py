@@ -187,7 +187,7 @@ STEPS: tuple[Step, ...] = (
 def find(effect: str, chain: Sequence[str]) -> str | None:
     """Return the step of an effect that these functions are about to cause.
 
-    The innermost site decides, and of several steps there the one with the most conditions.
+    The innermost site decides; of several steps there the one with the most conditions, and then with the innermost.
     """
     return _find(effect, tuple(chain))
 
@@ -195,12 +195,14 @@ def find(effect: str, chain: Sequence[str]) -> str | None:
 @cache
 def _find(effect: str, chain: tuple[str, ...]) -> str | None:
     found = [
-        step
+        (chain.index(step.site), -len(step.via), depths, step.name)
         for step in STEPS
-        if step.effect == effect and step.site in chain and all(_is_in(each, chain) for each in step.via)
+        if step.effect == effect and step.site in chain
+        if -1 not in (depths := [_depth(each, chain) for each in step.via])
     ]
-    return max(found, key=lambda step: (-chain.index(step.site), len(step.via))).name if found else None
+    return min(found)[-1] if found else None
 
 
-def _is_in(wanted: str, chain: tuple[str, ...]) -> bool:
-    return any(each == wanted or each.endswith(f":{wanted}") for each in chain)
+def _depth(wanted: str, chain: tuple[str, ...]) -> int:
+    found = (depth for depth, each in enumerate(chain) if each == wanted or each.endswith(f":{wanted}"))
+    return next(found, -1)
