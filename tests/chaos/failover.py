@@ -221,6 +221,7 @@ def run(options: argparse.Namespace) -> int:
             if mode == "durable" and counts.lost:
                 faults.append(f"the durable mode lost {counts.lost} of {counts.acknowledged} acknowledged events")
             if counts.kills < options.kills:
+                command.tell(f"ended after {counts.kills} of {options.kills} kills: what follows was not tried")
                 break
     except AssertionError as error:
         faults.append(str(error))
