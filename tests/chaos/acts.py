@@ -19,7 +19,7 @@ from tests.harness.processes import STOP_TIMEOUT
 from tests.harness.proxy import Proxy
 from tests.harness.servers import USER
 
-WEIGHTS = {"kill": 4.0, "stall": 2.0, "calm": 3.0, "rotate a secret": 0.5, "upgrade": 2.0, "migrate": 0.5}
+WEIGHTS = {"kill": 4.0, "stall": 2.0, "calm": 3.0, "upgrade": 3.0, "migrate": 0.5}
 # The rule whose handling the API changes; the load's messages begin with its words.
 FLIP = "FLIP"
 HANDLINGS = ("Page_and_ticket", "Ticket_only", "Email_only", "Log_only", "Suppress")
@@ -51,6 +51,7 @@ class Acts:
         self._flip: int | None = None
         self._serial = 0
         self._has_flipped = False
+        self.forward = False  # from then on, upgrades alone: what the older release does not know comes last
 
     def all(self) -> dict[str, Blow]:
         """Return every blow by its name."""
@@ -77,7 +78,7 @@ class Acts:
         for name, proxy in self.arena.proxies.items():
             found[f"disturb {name}"] = self._disturb(proxy)
         if self.arena.older is not None:
-            found |= {"upgrade": self._one(self.arena.slots, self.exchange), "migrate": self.migrate}
+            found |= {"upgrade": self.upgrade, "migrate": self.migrate}
         return found
 
     def mend(self) -> None:
@@ -100,20 +101,21 @@ class Acts:
 
         return blow
 
-    def exchange(self, slot: Slot) -> Blow:
-        """Go on with the other release, after an orderly end or a crash."""
-
-        def blow(chance: random.Random) -> None:
-            if self._has_flipped and slot.name.startswith("alerter"):
-                return
+    def upgrade(self, chance: random.Random) -> None:
+        """Go on with the other release in one slot, after an orderly end or a crash; none goes back once `forward`."""
+        slots = [slot for slot in self.arena.slots if _is_older(slot) or not self.forward]
+        if self._has_flipped:
+            slots = [slot for slot in slots if not slot.name.startswith("alerter")]
+        if not slots:
+            return
+        slot = chance.choice(slots)
+        with slot.lock:
             if chance.random() < 0.3:
                 slot.kill()
             else:
                 self._end(slot)
             slot.change()
             slot.start(wait=False)
-
-        return blow
 
     def _end(self, slot: Slot) -> None:
         was_up = slot.is_up

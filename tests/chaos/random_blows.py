@@ -29,6 +29,7 @@ from tests.upgrade.older import check_out
 
 MINUTES = 30.0
 SENDERS = 6
+FORWARD_SHARE = 0.6  # of the time, at its end, in which no instance goes back to the older release
 LEAST = 3.0  # acknowledged events a second, below which a run proves too little
 HISTORY, HISTORY_MONTHS = 500, (5, 6)  # rows a month, months ago: what the archive takes
 AWAY = (redis.RedisError, psycopg.OperationalError)
@@ -63,6 +64,7 @@ class Run:
         with (self.arena.folder / "blows.log").open("a", encoding="utf-8") as log:
             while progress.left > 0:
                 at = time.strftime("%H:%M:%S")
+                self.acts.forward = progress.left < self.seconds * FORWARD_SHARE
                 try:
                     name = self._blows.strike()
                 except AWAY as error:
