@@ -125,7 +125,7 @@ class Sender:
 
     async def _deliver(self, group: Sequence[Item]) -> None:
         if not await self._holds_lease(group):
-            log.info("the probe's lease has gone to another, handing the alert back")
+            log.info("the probe's lease is no longer held, handing the alert back")
             self._end(group, None, [Resolution(Move.FRONT, item.entry) for item in group])
             return
         answer = await self._send(group)

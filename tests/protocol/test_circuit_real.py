@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from hashlib import sha1
 
 import pytest
 from hypothesis import settings
@@ -18,6 +17,7 @@ from tests.protocol import real_circuit
 from tests.protocol.circuit_model import CircuitModel
 from tests.protocol.circuit_pair import Pair
 from tests.protocol.circuit_state import ALWAYS_400, CLOSED, GOOD, OPEN
+from tests.protocol.mutating import mutate
 
 # Each hole of the model, put into the real script: the text that is replaced, and what by.
 MUTATIONS: dict[type[CircuitModel], tuple[Script, str, str]] = {
@@ -104,12 +104,7 @@ def test_a_script_with_a_hole_differs_on_the_explorers_way(
 ) -> None:
     sound, labels = counterexample(hole)
     pair(sound).replay(labels)
-    script, old, new = MUTATIONS[hole]
-    text = script.source.decode()
-    assert text.count(old) == 1, f"the script has changed: {old}"
-    mutated = text.replace(old, new).encode()
-    monkeypatch.setattr(script, "source", mutated)
-    monkeypatch.setattr(script, "digest", sha1(mutated, usedforsecurity=False).hexdigest())
+    mutate(monkeypatch, *MUTATIONS[hole])
     other = pair(sound)
     with pytest.raises(AssertionError):
         other.replay(labels)

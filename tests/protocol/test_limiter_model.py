@@ -1,13 +1,12 @@
 """Every state of the shared limiter over few ticks, each hole put back, and the real script with one."""
 
-from hashlib import sha1
-
 import pytest
 from redis.asyncio import Redis
 
 from services import rate_limiter
 from services.rate_limiter import RateLimiter
 from tests.protocol.limiter_model import HOLES, LIMIT, LimiterModel
+from tests.protocol.mutating import mutate
 
 
 def test_no_window_holds_more_than_the_limit_and_everybody_has_a_turn() -> None:
@@ -36,9 +35,5 @@ async def test_the_real_script_grants_no_more_and_one_with_tokens_alike_does(
 ) -> None:
     assert await granted(redis_client) == LIMIT
     await redis_client.flushall()
-    text, old = rate_limiter._script.source.decode(), "ARGV[4] .. ':' .. index"
-    assert text.count(old) == 1
-    mutated = text.replace(old, "index").encode()
-    monkeypatch.setattr(rate_limiter._script, "source", mutated)
-    monkeypatch.setattr(rate_limiter._script, "digest", sha1(mutated, usedforsecurity=False).hexdigest())
+    mutate(monkeypatch, rate_limiter._script, "ARGV[4] .. ':' .. index", "index")
     assert await granted(redis_client) > LIMIT
