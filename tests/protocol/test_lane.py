@@ -17,12 +17,12 @@ EXPLORATIONS = {
     "two runs": LaneModel("ab", CRASHES),
     "two batches in a run": LaneModel("ab", {"any": 2, "crash": 1, "stall": 1, "lost": 2}, pipelined=True),
     "three events": LaneModel("ab", ONE, later="c", blocking=True, pipelined=True),
-    "a claim that waits": LaneModel("a", {"any": 2, "stall": 1, "lost": 1}, later="b", blocking=True, pipelined=True),
+    "a claim that waits": LaneModel("a", CRASHES, later="b", names=("x",), blocking=True, pipelined=True),
     "one name": LaneModel("ab", {**CRASHES, "any": 1}, names=("x", "x")),
     "one name, and an orderly end": LaneModel("ab", {**CRASHES, "any": 1, "stop": 1}, names=("x", "x")),
     "PostgreSQL comes back": LaneModel("ab", {"any": 2, "crash": 1, "lost": 1, "database": 1, "commit": 1, "stop": 1}),
     "PostgreSQL stays away": LaneModel("ab", {"any": 2, "crash": 1, "lost": 1, "database": 1}, database_returns=False),
-    "an event that kills": LaneModel("aKb", ONE, pipelined=True),
+    "an event that kills": LaneModel("aKb", {"any": 1, "crash": 1, "lost": 1}, pipelined=True),
     "an event that kills one run": LaneModel("aKb", CRASHES, names=("x",), pipelined=True),
     "a row that is refused": LaneModel("aR", {**CRASHES, "database": 1}),
     "Redis away": LaneModel("ab", {"any": 2, "redis": 1, "crash": 1, "lost": 1}),
@@ -33,6 +33,8 @@ if os.environ.get("MUTT_EXPLORE") == "more":
     MORE = {"any": 3, "crash": 2, "stall": 2, "lost": 2}
     EXPLORATIONS |= {
         "two runs, more faults": LaneModel("ab", MORE, pipelined=True),
+        "a claim that waits beside another": LaneModel("a", CRASHES, later="b", blocking=True, pipelined=True),
+        "an event that kills, more faults": LaneModel("aKb", ONE, pipelined=True, blocking=True),
         "three runs": LaneModel("ab", {**MORE, "any": 1}, names=("x", "x", "y")),
         "three events, more faults": LaneModel("ab", {**MORE, "any": 2}, later="c", blocking=True, pipelined=True),
         "one name, more faults": LaneModel("ab", {**MORE, "any": 2}, names=("x", "x")),
