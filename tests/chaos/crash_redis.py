@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError
 
 from tests.chaos.killer import Killer, Visit
 from tests.chaos.points import AFTER, BEFORE, SENT, TREE
@@ -50,10 +51,16 @@ def wrap_redis(killer: Killer) -> None:
             under_way[self] = step
 
     async def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        visit = under_way.pop(self, None)
         try:
             return await read(self, *args, **options)
+        except NoScriptError:
+            # Nothing was done: the script itself is sent now.
+            killer.take_back(visit)
+            visit = None
+            raise
         finally:
-            killer.at(under_way.pop(self, None), AFTER)
+            killer.at(visit, AFTER)
 
     AbstractConnection.send_packed_command = send_packed_command  # type: ignore[method-assign]
     AbstractConnection.read_response = read_response  # type: ignore[method-assign]

@@ -44,6 +44,11 @@ class Killer:
             os.write(self._trace, f"{step}\n".encode())
         return Visit(step, self._counts[step])
 
+    def take_back(self, visit: Visit | None) -> None:
+        """Do not count a visit: the other side did nothing."""
+        if visit is not None:
+            self._counts[visit.step] -= 1
+
     def is_at(self, visit: Visit | None, when: str) -> bool:
         """Tell whether this is where to die."""
         return (visit, when) == (self._last, self._when)
