@@ -3,7 +3,8 @@
 from ipaddress import IPv6Address, ip_address
 
 IPV6_SITE = 64  # bits that one network has; a sender chooses the others as it likes
-RESERVED = 8  # an eighth of the queue is kept from a sender at its share, two eighths from one at twice of it
+QUEUE_PART = 8  # an eighth of the queue is kept from a sender at its share, two eighths from one at twice of it
+MEMORY_PART = 32  # likewise of Redis's memory: less, since not only the queue fills it
 
 
 def sender_of(address: str) -> str:
@@ -20,16 +21,15 @@ def sender_of(address: str) -> str:
     return f"{IPv6Address(int(found) >> bits << bits)}/{IPV6_SITE}"
 
 
-def limit(cap: int, taken: float, taken_of_all: float, senders: int) -> int:
-    """Return how full something with a cap may be for one more of a sender that had `taken` lately.
+def limit(cap: int, taken: float, share: float, senders: int, part: int = QUEUE_PART) -> int:
+    """Return how full something with a cap may be for one more of a sender that had `taken` lately, beside its share.
 
-    All of it for a sender that is alone or had nothing yet, seven eighths at its equal share, and three quarters at
-    twice of that and more: what is left stays free for the others, however hard one of them tries.
+    All of it for a sender that is alone or had nothing yet, one part less at its share, and two parts at twice of that
+    and more: what is left stays free for the others, however hard one of them tries.
     """
-    if senders <= 1 or taken_of_all <= 0:
+    if senders <= 1 or share <= 0:
         return cap
-    shares = min(2.0, taken * senders / taken_of_all)
-    return cap - int(cap * shares / RESERVED)
+    return cap - int(cap * min(2.0, taken / share) / part)
 
 
 def has_room(depth: int, events: int, most: int) -> bool:
@@ -40,9 +40,9 @@ def has_room(depth: int, events: int, most: int) -> bool:
     return depth + events <= most or depth * 2 < most
 
 
-def is_pressed(used: int, cap: int) -> bool:
+def is_pressed(used: int, cap: int, part: int = QUEUE_PART) -> bool:
     """Say whether so much of something is used that the least of all limits is reached."""
-    return used * RESERVED >= cap * (RESERVED - 2)
+    return used * part >= cap * (part - 2)
 
 
 def may_hold(held: int, held_by_all: int, most: int, senders: int) -> bool:

@@ -45,7 +45,7 @@ class Peers:
         self._all: dict[str, Peer] = {}
         self._over: Counter[str] = Counter()
         self.active = 0
-        self.taken = 0.0
+        self._taken = self._squares = 0.0
 
     def arrived(self, address: str) -> Peer:
         """Return the peer of a new connection: the one place that says whose share a request uses."""
@@ -68,12 +68,17 @@ class Peers:
 
     def took(self, peer: Peer, events: int) -> None:
         """Note what a peer was given."""
+        self._squares += events * (2 * peer.taken + events)
         peer.taken += events
-        self.taken += events
+        self._taken += events
 
-    def limit(self, peer: Peer, cap: int) -> int:
-        """Return how full the queue may be for one more of this peer's."""
-        return shares.limit(cap, peer.taken, self.taken, self.active)
+    def limit(self, peer: Peer, cap: int, part: int = shares.QUEUE_PART) -> int:
+        """Return how full the queue may be for one more of this peer's.
+
+        Its share is what the sender of the average event had: hundreds that send now and then make nobody else greedy.
+        """
+        share = self._squares / self._taken if self._taken else 0.0
+        return shares.limit(cap, peer.taken, share, self.active, part)
 
     def refused(self, peer: Peer, events: int) -> None:
         """Note what a peer was refused that others would have been given."""
@@ -82,12 +87,13 @@ class Peers:
 
     def tick(self) -> None:
         """Let what was be of less weight; drop who has gone."""
-        self.active, self.taken = 0, 0.0
+        self.active, self._taken, self._squares = 0, 0.0, 0.0
         for name, peer in list(self._all.items()):
             peer.quiet += 1
             peer.taken *= DECAY
             peer.read_seconds *= DECAY
-            self.taken += peer.taken
+            self._taken += peer.taken
+            self._squares += peer.taken**2
             if peer.quiet <= QUIET_TICKS:
                 self.active += 1
             elif not peer.connections and not peer.in_flight and peer.taken < NOTHING:

@@ -29,7 +29,7 @@ class Room:
         self._depth, self._memory = depth, memory
         self._seen_at = time.monotonic()
         self.is_short = shares.is_pressed(depth, self.cap()) or (
-            self._most_memory > 0 and shares.is_pressed(memory, self._most_memory)
+            self._most_memory > 0 and shares.is_pressed(memory, self._most_memory, shares.MEMORY_PART)
         )
 
     def runs_short(self, events: int) -> bool:
@@ -66,23 +66,24 @@ class Room:
         return self._refusal(problem, depth)
 
     def _is_free_for(self, peer: Peer, depth: int, events: int) -> bool:
-        limit = self.peers.limit
-        if self._most_memory and self._memory > limit(peer, self._most_memory):
+        if self._is_over_memory(peer):
             return False
         cap = self.cap()
         if self.peers.active <= 1:
             return depth < cap
-        return depth < cap and shares.has_room(depth, events, limit(peer, cap))
+        return depth < cap and shares.has_room(depth, events, self.peers.limit(peer, cap))
+
+    def _is_over_memory(self, peer: Peer) -> bool:
+        most = self._most_memory
+        return most > 0 and self._memory > self.peers.limit(peer, most, shares.MEMORY_PART)
 
     def _full_for(self, peer: Peer, depth: int, events: int) -> Refusal:
-        cap = self.cap()
         if self._most_memory and self._memory > self._most_memory:
             return self.full(depth, memory=True)
-        if depth >= cap:
+        if depth >= self.cap():
             return self.full(depth, memory=False)
         self.peers.refused(peer, events)
-        is_memory = self._most_memory and self._memory > self.peers.limit(peer, self._most_memory)
-        what = "Redis's memory" if is_memory else "the queue"
+        what = "Redis's memory" if self._is_over_memory(peer) else "the queue"
         return self._refusal(f"{what} is filling, and this sender has had its share of it", depth)
 
     def _refusal(self, problem: str, depth: int | None) -> Refusal:

@@ -34,24 +34,23 @@ def test_a_sender_alone_may_fill_the_queue(cap: int, taken: float) -> None:
 @given(caps, events, st.integers(2, 100))
 def test_who_had_nothing_finds_room_that_nobody_at_its_share_may_use(cap: int, others: float, senders: int) -> None:
     assert limit(cap, 0, others, senders) == cap
-    equal = limit(cap, 10.0, 10.0 * senders, senders)
+    equal = limit(cap, 10.0, 10.0, senders)
     assert cap * 7 // 8 <= equal <= cap - cap // 8
 
 
 @given(caps, events, events, events, st.integers(2, 100))
 def test_whoever_had_more_may_fill_less_and_never_less_than_three_quarters(
-    cap: int, less: float, more: float, others: float, senders: int
+    cap: int, less: float, more: float, share: float, senders: int
 ) -> None:
     less, more = sorted((less, more))
-    total = less + more + others
-    assert cap >= limit(cap, less, total, senders) >= limit(cap, more, total, senders) >= cap * 3 // 4
+    assert cap >= limit(cap, less, share, senders) >= limit(cap, more, share, senders) >= cap * 3 // 4
 
 
 @given(caps, events, events, st.integers(1, 100), st.integers(0, 10**6))
 def test_shares_are_asked_for_before_any_of_them_is_used_up(
-    cap: int, taken: float, others: float, senders: int, depth: int
+    cap: int, taken: float, share: float, senders: int, depth: int
 ) -> None:
-    if depth >= limit(cap, taken, taken + others, senders):
+    if depth >= limit(cap, taken, share, senders):
         assert is_pressed(depth, cap)
 
 
