@@ -21,10 +21,16 @@ NO_WAIT = "alerts go on; audit rows wait in Redis; health says PostgreSQL"
 NO_ROWS = "alerts go on; audit rows wait in Redis; health says so"
 SLOWER = "slower and no worse"
 END_OF_COPY = b"\xff\xffc\x00\x00\x00\x04"  # the trailer of the binary format, and CopyDone
+# Waits for a server process that is writing rows, and strikes it.
+IN_A_COPY = sql.SQL(
+    "DO $$ BEGIN FOR look IN 1..500 LOOP PERFORM {}(pid) FROM pg_stat_activity"
+    " WHERE application_name = 'mutt' AND state = 'active' AND query LIKE 'COPY event%'; EXIT WHEN FOUND;"
+    " PERFORM pg_sleep(0.001); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$"
+)
 HANG_UP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mutt'"
 
 
-def _do(stage: Stage, *statements: LiteralString) -> None:
+def _do(stage: Stage, *statements: LiteralString | sql.Composed) -> None:
     with operator(stage) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -114,12 +120,14 @@ _repeated(
 _restarted("killed (`kill -9`) and started again, twice", lambda stage: stage.postgres.kill())
 _restarted("restarted in order (`fast`), twice", lambda stage: stage.postgres.stop())
 _repeated(
-    "connections ended by an administrator, again and again (`57P01`)", NOTHING, lambda stage: _do(stage, HANG_UP)
+    "connections ended by an administrator, again and again (`57P01`)",
+    NOTHING,
+    lambda stage: _do(stage, IN_A_COPY.format(sql.SQL("pg_terminate_backend"))),
 )
 _repeated(
     "statements cancelled, again and again (`57014`), as a statement timeout does",
     NOTHING,
-    lambda stage: _do(stage, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'mutt'"),
+    lambda stage: _do(stage, IN_A_COPY.format(sql.SQL("pg_cancel_backend"))),
 )
 
 
