@@ -51,6 +51,19 @@ def test_a_killed_postgres_keeps_what_it_committed(own_postgres: PostgresServer,
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
+def test_a_proxy_delivers_half_of_a_reply_and_ends_the_connection(
+    redis_url: str, proxy: Callable[[str], Proxy]
+) -> None:
+    between = proxy(redis_url)
+    with redis.Redis.from_url(between.url, retry=None) as client:
+        client.set("key", "value")
+        between.halve(1, end=True)
+        with pytest.raises(redis.ConnectionError):
+            client.get("key")
+        between.mend()
+        assert client.get("key") == b"value"
+
+
 def test_a_proxy_loses_the_reply_of_a_command_that_ran(redis_url: str, proxy: Callable[[str], Proxy]) -> None:
     between = proxy(redis_url)
     with redis.Redis.from_url(between.url, retry=None) as client:
