@@ -80,16 +80,25 @@ class Rules(Console):
     def asked(self) -> Iterable[Request]:
         """Create, change, import, revert, delete."""
         yield call("POST", "/rules", RULE)
-        yield call("PUT", "/rules/1", {"priority": 400})
+        yield self.of_the_rule("PUT", "", {"priority": 400})
         yield call("POST", "/dev-hosts", {"hostname": "h1.example"})
         yield call("POST", "/teams", {"hostname": "h1.example", "team_assignment": "ONE"})
         yield call("PUT", "/teams/h1.example", {"team_assignment": "TWO"})
         yield call("DELETE", "/teams/h1.example")
         yield call("DELETE", "/dev-hosts/h1.example")
         yield call("POST", "/dev-hosts/import", data=b"hostname\nh2.example\nh3.example\n")
-        yield call("POST", "/rules/1/revert", {"version": 1})
-        yield call("DELETE", "/rules/1")
-        yield call("POST", "/rules/1/revert", {"version": 1})
+        yield self.of_the_rule("POST", "/revert", {"version": 1})
+        yield self.of_the_rule("DELETE", "")
+        yield self.of_the_rule("POST", "/revert", {"version": 1})
+
+    def of_the_rule(self, method: str, path: str, body: Any = None) -> Request:
+        """Return a request about the newest rule: an id whose commit never came is not given again."""
+
+        def send(victim: Victim) -> requests.Response:
+            newest = max(int(row["record_id"]) for row in self.records() if row["table_name"] == "alert_rules")
+            return call(method, f"/rules/{newest}{path}", body)(victim)
+
+        return send
 
     def faults(self) -> Iterable[str]:
         """Read the record from its beginning, and compare its end with the tables."""

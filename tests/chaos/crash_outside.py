@@ -28,9 +28,10 @@ def wrap_http(killer: Killer) -> None:
         killer.at(step, BEFORE)
         if step is not None and killer.is_at(step, SENT):
             sent.append(step)
-        done = await request(self, method, *args, **options)
-        killer.at(step, AFTER)
-        return done
+        try:
+            return await request(self, method, *args, **options)
+        finally:
+            killer.at(step, AFTER)
 
     async def started(self: Any, *args: Any) -> Any:
         if sent:

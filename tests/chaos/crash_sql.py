@@ -71,16 +71,19 @@ def _wrap_async_cursor(killer: Killer, statements: Statements) -> None:
 
     async def executed(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         visit = statements.begins(self, query, sys._getframe(1))
-        done = await execute(self, query, *args, **options)
-        killer.at(visit, AFTER)
-        return done
+        try:
+            return await execute(self, query, *args, **options)
+        finally:
+            killer.at(visit, AFTER)
 
     @asynccontextmanager
     async def copied(self: Any, statement: Any, *args: Any, **options: Any) -> AsyncIterator[Any]:
         visit = statements.begins(self, statement, sys._getframe(1))
-        async with copy(self, statement, *args, **options) as stream:
-            yield stream
-        killer.at(visit, AFTER)
+        try:
+            async with copy(self, statement, *args, **options) as stream:
+                yield stream
+        finally:
+            killer.at(visit, AFTER)
 
     psycopg.AsyncCursor.execute = executed  # type: ignore[method-assign]
     psycopg.AsyncCursor.copy = copied  # type: ignore[method-assign]
@@ -91,16 +94,19 @@ def _wrap_cursor(killer: Killer, statements: Statements) -> None:
 
     def executed(self: Any, query: Any, *args: Any, **options: Any) -> Any:
         visit = statements.begins(self, query, sys._getframe(1))
-        done = execute(self, query, *args, **options)
-        killer.at(visit, AFTER)
-        return done
+        try:
+            return execute(self, query, *args, **options)
+        finally:
+            killer.at(visit, AFTER)
 
     @contextmanager
     def copied(self: Any, statement: Any, *args: Any, **options: Any) -> Iterator[Any]:
         visit = statements.begins(self, statement, sys._getframe(1))
-        with copy(self, statement, *args, **options) as stream:
-            yield stream
-        killer.at(visit, AFTER)
+        try:
+            with copy(self, statement, *args, **options) as stream:
+                yield stream
+        finally:
+            killer.at(visit, AFTER)
 
     psycopg.Cursor.execute = executed  # type: ignore[method-assign]
     psycopg.Cursor.copy = copied  # type: ignore[method-assign]
@@ -113,15 +119,17 @@ def _wrap_end(
 
     async def ended(self: Any, *args: Any) -> Any:
         visit = statements.ends(self, connection_of(self), args[0] if args else None, sys._getframe(1))
-        done = await end(self, *args)
-        killer.at(visit, AFTER)
-        return done
+        try:
+            return await end(self, *args)
+        finally:
+            killer.at(visit, AFTER)
 
     def ended_now(self: Any, *args: Any) -> Any:
         visit = statements.ends(self, connection_of(self), args[0] if args else None, sys._getframe(1))
-        done = end(self, *args)
-        killer.at(visit, AFTER)
-        return done
+        try:
+            return end(self, *args)
+        finally:
+            killer.at(visit, AFTER)
 
     setattr(owner, name, ended if owner.__name__.startswith("Async") else ended_now)
 
