@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from scripts.devtools.services import HOST
 from tests.harness.waiting import wait_for
+from tests.integrations.stage import Running
 
 
 def rfc5424(severity: int, host: str, message: str, time: str) -> bytes:
@@ -30,16 +31,21 @@ def send_udp(port: int, lines: Iterable[bytes]) -> None:
             sender.sendto(line, (HOST, port))
 
 
-def connected(port: int) -> socket.socket:
-    """Connect as soon as the receiver listens."""
+def connected(port: int, receiver: Running | None = None) -> socket.socket:
+    """Connect as soon as the receiver listens; fails with what it printed, and at once when it has ended."""
     made: list[socket.socket] = []
 
     def look() -> bool:
         try:
             made.append(socket.create_connection((HOST, port), timeout=20))
         except ConnectionRefusedError:
+            if receiver is not None and receiver.process.poll() is not None:
+                raise AssertionError(f"it ended with {receiver.process.returncode}") from None
             return False
         return True
 
-    wait_for(look, f"a listener on port {port}")
+    try:
+        wait_for(look, f"a listener on port {port}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it printed:\n{receiver.log()[-4000:] if receiver else '?'}") from None
     return made[0]

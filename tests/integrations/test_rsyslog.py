@@ -37,7 +37,7 @@ class Rsyslog:
         modules = str(library_folder(rsyslogd) / "rsyslog")
         arguments = ["-n", "-i", "none", "-M", modules, "-f", str(self.folder / "rsyslog.conf")]
         self.running = self.end(started(rsyslogd, arguments, self.folder, TZ=FAR_ZONE))
-        connected(self.port).close()  # a datagram that comes before it listens is gone
+        connected(self.port, self.running).close()  # a datagram that comes before it listens is gone
 
     @property
     def pid(self) -> int:

@@ -52,7 +52,7 @@ class SyslogNg:
         arguments += ["-F", "-e", "--no-caps", "--module-path", modules]
         secrets = {"MUTT_URL": self.url, "MUTT_API_KEY": INGEST_API_KEY}
         self.running = self.end(started(syslog_ng, arguments, self.folder, TZ=FAR_ZONE, **secrets))
-        connected(self.framed).close()
+        connected(self.framed, self.running).close()
 
     def log(self) -> str:
         """Return what it printed."""
