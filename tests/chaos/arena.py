@@ -81,6 +81,7 @@ class Arena:
         folder: Path,
         instances: int = INSTANCES,
         older: OlderRelease | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.older = older
@@ -92,6 +93,7 @@ class Arena:
         self.slots: list[Slot] = []
         self.ended: Counter[str] = Counter()  # slots whose process ended by itself
         self._instances = instances
+        self._more = more or {}
         self._stack = ExitStack()
         self._enough = threading.Event()
 
@@ -144,6 +146,8 @@ class Arena:
             "MUTT_BIND_HOST": HOST,
             "WEBUI_INSECURE_COOKIES": "true",
             "DYNAMIC_CONFIG_ENABLED": "true",
+            "SECRETS_REFRESH_INTERVAL": "5",  # for who sleeps through the SIGHUP of a rotation
+            **self._more,
         }
         for name in ("INGEST_API_KEY", "REDIS_PASS_CURRENT", "DB_PASS_CURRENT"):
             self.keep_secret(name, found.pop(name))
@@ -162,7 +166,7 @@ class Arena:
 
     def _slot(self, name: str, number: int, environment: Mapping[str, str]) -> Slot:
         pod = f"{name}-{number}"
-        variables = {**environment, "POD_NAME": pod, **SETTINGS.get(name, {})}
+        variables = {"POD_NAME": pod, **SETTINGS.get(name, {}), **environment}
         ours = ServiceProcess(find_service(name), variables, self.folder / f"{pod}.log")
         if self.older is None:
             return Slot(pod, ours, None)

@@ -55,12 +55,14 @@ def claims(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict
     delivered = {alert["external_id"] for alert in alerts}
     owed = {row["event_id"] for row in rows if row["forwarded"]}
     sent = ledger.acknowledged
+    # Judged again while PostgreSQL was away, by a rule that had changed: nobody could look at the row (decision 67).
+    undecided = {row["event_id"] for row in rows if _fixed(sent.get(row["correlation_id"], {})) is None}
     return {
         "acknowledged, but neither audited nor visible": sent.keys() - audited.keys() - given_up_correlations,
         "audited more than once": {identity for identity, times in audited.items() if times > 1},
         "audited, but never acknowledged": audited.keys() - sent.keys(),
         "owed to Moogsoft, but neither delivered nor visible": owed - delivered - given_up,
-        "delivered, but not owed": delivered - owed - never_audited,
+        "delivered, but not owed": delivered - owed - never_audited - undecided,
         "judged wrongly": {
             row["correlation_id"]
             for row in rows
@@ -71,10 +73,15 @@ def claims(ledger: Ledger, client: Any, database_url: str, alerts: Iterable[dict
     }
 
 
+def _fixed(event: Row) -> str | None:
+    """Return the handling of an event whose words are those of a rule that never changes."""
+    message = event.get("message", "")
+    return next((handling for words, handling in HANDLINGS.items() if message.startswith(words)), None)
+
+
 def _is_wrong(row: Row, sent: dict[str, Row], versions: dict[tuple[int, int], Row]) -> bool:
     """Tell whether a row's handling is another than its words', or than that of the rule's version that it names."""
-    message = sent[row["correlation_id"]]["message"]
-    expected = next((handling for words, handling in HANDLINGS.items() if message.startswith(words)), None)
+    expected = _fixed(sent[row["correlation_id"]])
     if expected is None:
         rule = versions.get((row["rule_id"], row["rule_version"]))
         expected = rule["prod_handling"] if rule is not None else "that of a rule in the record of changes"

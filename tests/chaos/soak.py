@@ -29,6 +29,7 @@ from tests.chaos.verdict import Verdict
 MINUTES = 60.0
 SENDERS = 4
 PAUSE = (0.5, 1.5)  # seconds between two bodies of a sender
+PATIENT = {"ALERTER_DATABASE_GRACE": "15"}  # as in production: a slow commit is no outage
 EVERY = 5.0  # seconds between two measurements
 EVENTS = (4.0, 12.0)  # seconds between two everyday events
 LOOKS = ("/metrics", "/slo", "/rules", "/audit-logs?limit=50", "/dead-letters", "/unhandled", "/config", "/dev-hosts")
@@ -152,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
     again = f"python3 scripts/muttdev.py soak --minutes {options.minutes:g} --seed {options.seed}"
     tell(f"soak for {options.minutes:g} minutes, seed {options.seed}; Ctrl-C judges what has been seen so far")
     with work_folder() as folder:
-        arena = Arena(folder, options.instances)
+        arena = Arena(folder, options.instances, more=PATIENT)
         soak = Soak(arena, options.seed, options.minutes * 60)
         try:
             tell(f"starting Redis, PostgreSQL, Moogsoft's stand-in, the services, {SENDERS} senders")
