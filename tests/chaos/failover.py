@@ -42,11 +42,11 @@ PATIENT = {"ALERTER_DATABASE_GRACE": "15"}  # PostgreSQL is at no fault here, an
 EVENTS_BETWEEN = 30  # at least, that are acknowledged between two kills
 LOAD_SECONDS = (0.2, 1.0)  # from then on until the kill
 SECONDS_A_KILL = 9.0  # for the line of progress
-LOST = (
-    "acknowledged, but neither audited nor visible",
-    "owed to Moogsoft, but neither delivered nor visible",
-    "rejected, but not in quarantine",
-)
+LOST = {
+    "events lost": "acknowledged, but neither audited nor visible",
+    "alerts lost": "owed to Moogsoft, but neither delivered nor visible",
+    "rejected records lost": "rejected, but not in quarantine",
+}
 
 
 class Counts(NamedTuple):
@@ -56,7 +56,7 @@ class Counts(NamedTuple):
     behind: list[int]
     acknowledged: int
     repeated: int
-    lost: int
+    lost: dict[str, int]
     doubled: int
     delivered_again: int
     faults: list[str]
@@ -185,7 +185,8 @@ def prove(  # noqa: PLR0917  (one run, told by its parts)
             wait_settled(client, services.values())
             alerts = moogsoft.alerts()
             found = claims(ledger, client, database_url, alerts)
-        lost, doubled = sum(len(found.pop(what)) for what in LOST), len(found.pop("audited more than once"))
+        lost = {words: len(found.pop(what)) for words, what in LOST.items()}
+        doubled = len(found.pop("audited more than once"))
         faults = [*ledger.complaints, *(f"{len(ids)} {what}: {sorted(ids)[:5]}" for what, ids in found.items() if ids)]
         if {name: service.pid for name, service in services.items() if service.running} != pids:
             faults.append("a service did not live through it")
@@ -211,15 +212,15 @@ def run(options: argparse.Namespace) -> int:
                 "bytes not yet on any replica at a kill": f"{min(counts.behind):,} to {max(counts.behind):,}",
                 "acknowledged events": counts.acknowledged,
                 "bodies sent again": counts.repeated,
-                "lost": counts.lost,
+                **counts.lost,
                 "audited twice": counts.doubled,
                 "alerts delivered again under their id": counts.delivered_again,
             }
             command.figures("REDIS_DURABLE=true" if mode == "durable" else "without the durable mode", figures)
             faults += [f"{mode}: {fault}" for fault in counts.faults]
             faults += [f"{mode}: {counts.doubled} events were audited twice"] * (counts.doubled > 0)
-            if mode == "durable" and counts.lost:
-                faults.append(f"the durable mode lost {counts.lost} of {counts.acknowledged} acknowledged events")
+            if mode == "durable":
+                faults += [f"the durable mode: {number} {words}" for words, number in counts.lost.items() if number]
             if counts.kills < options.kills:
                 command.tell(f"ended after {counts.kills} of {options.kills} kills: what follows was not tried")
                 break
