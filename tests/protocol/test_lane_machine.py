@@ -23,7 +23,8 @@ from tests.protocol.lane_model import LaneModel
 from tests.protocol.lane_promises import problems
 from tests.protocol.lane_state import REFUSED, State
 
-EXAMPLES, STEPS = 500 if os.environ.get("MUTT_EXPLORE") == "more" else 30, 50
+IS_LONG = os.environ.get("MUTT_EXPLORE") == "more"
+EXAMPLES, STEPS = 500 if IS_LONG else 20, 50
 FAULTS = {"crash": 5, "stall": 5, "lost": 8, "stop": 3, "database": 3, "commit": 3, "any": 15}
 MODELS = {
     "three runs, two of one name": LaneModel(
@@ -108,6 +109,7 @@ async def test_an_audit_that_a_killed_run_committed_is_one_row_of_the_next(redis
     assert (driver.state.rows, driver.state.alerts, driver.state.dead) == ("ab", "ab", "R")
 
 
+@pytest.mark.timeout(7200 if IS_LONG else 600)
 @pytest.mark.parametrize("name", MODELS)
 def test_redis_has_what_the_model_says_after_every_step(name: str, redis_url: str) -> None:
     machine = new_machine(redis_url, MODELS[name])
