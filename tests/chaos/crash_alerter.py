@@ -267,7 +267,7 @@ class Stop(Alerter):
         if not self.stage.wait(lambda: self.stage.redis.llen(held) == 3, victim):
             return False
         victim.signal(signal.SIGTERM)
-        return victim.process.wait(20) == 0
+        return victim.ends()
 
     def revive(self) -> None:
         """PostgreSQL is back."""

@@ -149,7 +149,7 @@ class StopForwarder(Forwarder):
         if not self.stage.wait(lambda: self.stage.redis.llen(held) == 3, victim):
             return False
         victim.signal(signal.SIGTERM)
-        return victim.process.wait(20) == 0
+        return victim.ends()
 
     def revive(self) -> None:
         """Moogsoft is well again."""
@@ -240,7 +240,7 @@ class StopRemediation(Remediate):
         if not self.stage.wait(lambda: self.stage.redis.exists(keys.REMEDIATION_LEASE), victim):
             return False
         victim.signal(signal.SIGTERM)
-        return victim.process.wait(20) == 0
+        return victim.ends()
 
 
 PATHS = (

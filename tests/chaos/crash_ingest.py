@@ -54,7 +54,7 @@ class Ingest(Path):
         if not self.stage.wait(lambda: seen <= self.seen(), victim):
             return False
         victim.signal(signal.SIGTERM)
-        return victim.process.wait(20) == 0
+        return victim.ends()
 
     def _post(self, victim: Victim, events: list[dict[str, Any]]) -> bool:
         body = json.dumps(events[0] if len(events) == 1 else events).encode()

@@ -52,9 +52,10 @@ def wrap_files(killer: Killer) -> None:
         def wrapped(*args: Any, **options: Any) -> Any:
             step = killer.comes_to(effect, sys._getframe(1))
             killer.at(step, BEFORE)
-            done = original(*args, **options)
-            killer.at(step, AFTER)
-            return done
+            try:
+                return original(*args, **options)
+            finally:
+                killer.at(step, AFTER)
 
         setattr(owner, name, wrapped)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 from mutt import keys
 from scripts.migrate import steps
 from tests.chaos.crash_path import Path, compare
-from tests.chaos.crash_stage import Stage, Victim, check_end
+from tests.chaos.crash_stage import Stage, Victim
 from tests.service.archive_stage import FILL, month_ago
 
 OLD = month_ago(8)
@@ -26,9 +26,7 @@ class Script(Path):
 
     def live(self, victim: Victim) -> bool:
         """Wait for its end."""
-        code = victim.process.wait(60)
-        check_end(victim)
-        return code == 0
+        return victim.ends()
 
     def run(self, *arguments: str) -> None:
         """Run the script whole, for what has to be there before or to be looked at after."""

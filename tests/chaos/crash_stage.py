@@ -1,6 +1,7 @@
 """What every crash point is tried on: a Redis, a PostgreSQL and a Moogsoft that live on, and services that die."""
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,15 @@ class Victim(ServiceProcess):
         self._process = self._nursery.start(self.environment, self.log_file)
         if wait:
             self.wait_healthy()
+
+    def ends(self) -> bool:
+        """Wait for its end; False when it was killed at its point."""
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"did not end within {PATIENCE:g} s") from None
+        check_end(self)
+        return self.process.returncode == 0
 
 
 class Stage:
