@@ -54,7 +54,8 @@ class Webhook:
                 limit=settings.concurrency, ssl=authorities(settings.ca_cert_path, CA_VARIABLE)
             ),
             timeout=aiohttp.ClientTimeout(total=settings.webhook_timeout),
-            headers={"Content-Type": "application/json", "User-Agent": "MUTT/2.5"},
+            # Plain answers: their start is read, and one that is compressed may say unread that it took nothing.
+            headers={"Content-Type": "application/json", "User-Agent": "MUTT/2.5", "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,5 +1,6 @@
 """The forwarder's requests: what they carry, how they are secured, how many there are."""
 
+import gzip
 import threading
 import time
 from collections.abc import Iterator
@@ -127,6 +128,25 @@ def test_an_answer_of_any_size_is_taken(stage: Stage, moogsoft: Moogsoft, start_
     moogsoft.wait_delivered(1)
     wait_for(stage.dead, "a dead letter")
     assert len(stage.dead()[0]["_mutt"]["last_error"]["message"]) < 600
+
+
+def test_a_denial_is_read_from_a_server_that_compresses_for_whoever_takes_it(
+    stage: Stage, moogsoft: Moogsoft, start_service: StartService
+) -> None:
+    denial = b'{"success": false, "message": "the queue is full"}'
+
+    def answer(request: Request) -> Reply:
+        if moogsoft.requests:
+            return Reply()
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return Reply(headers={"Content-Encoding": "gzip"}, body=gzip.compress(denial))
+        return Reply(body=denial)
+
+    moogsoft.answer = answer
+    (event_id,) = stage.send("disk full")
+    start_service("moog-forwarder", **to(moogsoft))
+    wait_for(lambda: len(moogsoft.requests) > 1, "a second attempt")
+    assert {alert["external_id"] for request in moogsoft.requests for alert in request.alerts} == {event_id}
 
 
 def test_a_start_with_an_impossible_setting_is_refused_in_words(start_service: StartService) -> None:
