@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Value = TypeVar("Value")
 PAUSE = 0.02  # seconds between two looks
@@ -19,6 +19,14 @@ def wait_for(look: Callable[[], Value], what: str, timeout: float = PATIENCE) ->
             raise AssertionError(f"{what}: not within {timeout:g} s (last seen: {value!r})")
         time.sleep(PAUSE)
     return value
+
+
+@overload
+async def eventually(look: Callable[[], Awaitable[Value]], what: str, timeout: float = ...) -> Value: ...  # noqa: ASYNC109
+
+
+@overload
+async def eventually(look: Callable[[], Value], what: str, timeout: float = ...) -> Value: ...  # noqa: ASYNC109
 
 
 async def eventually(

@@ -1,7 +1,7 @@
 """What a worker holds when its heartbeat, its lease or Redis was lost in the middle of a step."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -24,10 +24,9 @@ async def faulty(redis_url: str) -> AsyncIterator[FaultyRedis]:
 
 
 async def wait_until_blocked(client: Redis) -> None:
-    async def look() -> bool:
+    async def is_blocked() -> bool:
         return any("b" in each["flags"] for each in await client.client_list())
 
-    is_blocked: Callable[[], Awaitable[bool] | bool] = look
     await eventually(is_blocked, "a blocked client")
 
 

@@ -225,7 +225,7 @@ async def test_a_second_unique_index_is_the_rows_fault_and_not_a_repeat(connecti
     assert await count(connection) == 2
 
 
-def at_the_gate(connection: Connection, writers: int) -> Callable[[], Awaitable[list[int]] | list[int]]:
+def at_the_gate(connection: Connection, writers: int) -> Callable[[], Awaitable[list[int]]]:
     """Look for the server processes of writers that wait for the audit table, once they are as many."""
 
     async def look() -> list[int]:

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -381,10 +380,9 @@ async def test_a_blocked_claim_ends_at_once_when_the_service_stops(redis_url: st
     wake = asyncio.create_task(worker.wake_at(stopping))
     claim = asyncio.create_task(worker.claim(1, block=60))
 
-    async def look() -> bool:
+    async def is_blocked() -> bool:
         return any("b" in each["flags"] for each in await redis_client.client_list())
 
-    is_blocked: Callable[[], Awaitable[bool] | bool] = look
     await eventually(is_blocked, "a blocked client")
     stopping.set()
     assert await asyncio.wait_for(claim, 45) is None

@@ -79,7 +79,7 @@ def test_a_record_that_was_written_and_not_taken_away_is_not_written_twice(
     redis.lpush(DEAD, entry)
     service = start_service("webui")
     path, digest = path_of(entry)
-    with redis.monitor() as monitor:
+    with redis.monitor() as monitor:  # type: ignore[no-untyped-call]
         assert Api(service).call("DELETE", f"{path}?sha256={digest}").status_code == 200
         taken_away = next(each for each in monitor.listen() if each["command"].startswith(f"LREM {keys.UNRECORDED}"))
     assert taken_away
