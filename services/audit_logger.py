@@ -36,9 +36,12 @@ _INSERT_APART = (
 )
 _DECISION = ("handling", "team", "rule_id", "rule_version", "environment")
 _STANDING, _BROUGHT = (", ".join(f"{table}.{name}" for name in _DECISION) for table in ("standing", "brought"))
+# LIMIT makes it a look-up by key for each row: PostgreSQL knows little of a temporary table, and would read the whole
+# audit to join it with a large batch.
 _DECIDED_OTHERWISE = (
-    f"SELECT event_id, event_timestamp, {_STANDING} FROM pg_temp.mutt_audit_batch AS brought "  # noqa: S608  (constants)
-    "JOIN event_audit_log AS standing USING (event_id, event_timestamp) "
+    f"SELECT event_id, event_timestamp, {_STANDING} FROM pg_temp.mutt_audit_batch AS brought CROSS JOIN LATERAL "  # noqa: S608  (constants)
+    f"(SELECT {', '.join(_DECISION)} FROM event_audit_log AS audited WHERE audited.event_id = brought.event_id "
+    "AND audited.event_timestamp = brought.event_timestamp LIMIT 1) AS standing "
     f"WHERE ({_STANDING}) IS DISTINCT FROM ({_BROUGHT})"
 )
 
@@ -108,8 +111,8 @@ async def write_rows(database: Database, rows: Sequence[bytes], patience: float 
                     middle = (start + end) // 2
                     spans += [(middle, end), (start, middle)]
             else:
-                places = {key_of(row): start + index for index, row in enumerate(rows[start:end])} if before else {}
-                standing |= {places[key]: decision for key, decision in before.items()}
+                keys = enumerate(map(key_of, rows[start:end]), start) if before else ()
+                standing |= {place: before[key] for place, key in keys if key in before}
     return Written(refusals, standing)
 
 
@@ -173,7 +176,8 @@ async def _write(connection: Connection, rows: Sequence[bytes]) -> dict[tuple[UU
         await _copy(connection, _COPY_APART, data)
         await connection.execute(_INSERT_APART)
         before.clear()
-        async for event_id, moment, *decided in await connection.execute(_DECIDED_OTHERWISE):
+        # Not prepared: a plan that was made while a month's partition was empty would read it whole for each row.
+        async for event_id, moment, *decided in await connection.execute(_DECIDED_OTHERWISE, prepare=False):
             before[event_id, moment] = Decision._make([*decided, None])
 
     try:

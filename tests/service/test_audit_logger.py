@@ -205,14 +205,41 @@ async def test_a_decision_that_stands_is_told_to_who_brings_another(connection: 
     await write_all(connection, [row_of(event_id=event_id) for event_id in ids])
     page = pack_decision("Page_and_ticket", "CORE", None, None, "dev")
 
-    rows = [row_of(event_id=ids[0], decision=page), row_of(event_id=ids[1])]
+    rows = [row_of(event_id=ids[0], decision=page), row_of(event_id=ids[1]), row_of(event_id=ids[0], decision=page)]
     rows += [row_of(event_id=ids[2], moment=NOW - timedelta(days=40), decision=page), row_of(message="\0")]
     rows += [row_of(event_id=ids[3], decision=page), row_of(decision=page)]
     refusals, standing = await write_rows(connection, rows)
 
-    assert [refusal.index for refusal in refusals] == [3]
-    assert standing == dict.fromkeys((0, 4), ("Log_only", "NETO", 7, 2, "prod", None))
+    assert [refusal.index for refusal in refusals] == [4]
+    assert standing == dict.fromkeys((0, 2, 5), ("Log_only", "NETO", 7, 2, "prod", None))
     assert await count(connection) == 6
+
+
+async def test_decisions_that_stand_are_looked_up_by_their_keys_however_large_the_audit_is(
+    connection: Connection,
+) -> None:
+    async def whole_reads() -> int:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        cursor = await connection.execute(
+            "SELECT sum(seq_scan)::int FROM pg_stat_user_tables WHERE relname LIKE 'event_audit_log_%'"
+        )
+        return int((await cursor.fetchall())[0][0])
+
+    ids = [uuid4() for _ in range(1000)]
+    await write_all(connection, [row_of(event_id=event_id) for event_id in ids])
+    await connection.execute(
+        "INSERT INTO event_audit_log (event_id, correlation_id, event_timestamp, received_at, forwarded, hostname,"
+        " message, team, handling, environment) SELECT gen_random_uuid(), correlation_id, event_timestamp, received_at,"
+        " forwarded, hostname, message, team, handling, environment FROM event_audit_log, generate_series(1, 20)"
+    )
+    await connection.execute("ANALYZE event_audit_log")
+    before = await whole_reads()
+    page = pack_decision("Page_and_ticket", "CORE", None, None, "dev")
+
+    _, standing = await write_rows(connection, [row_of(event_id=event_id, decision=page) for event_id in ids])
+
+    assert len(standing) == 1000
+    assert await whole_reads() == before
 
 
 async def test_a_second_unique_index_is_the_rows_fault_and_not_a_repeat(connection: Connection) -> None:
