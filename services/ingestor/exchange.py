@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SMALL_BYTES = 4 * 1024  # larger bodies wait for their sender's turn
 INLINE_BYTES = 256 * 1024  # larger bodies are read in a thread: they would hold up everybody else's
 DRAIN_BYTES = 1024 * 1024  # of a refused body: past this the connection is given up instead
+LATE_SECONDS = 1.0  # after which a sender that went before it was read has given up; sooner, it never meant to wait
 STATUS_OF = {"json": 400, "validation": 400, "too_large": 413}
 
 log = get_logger(__name__)
@@ -172,6 +173,9 @@ class Exchange:
         self._door.latency.observe(time.perf_counter() - self._began)
         if self._traced is not None:
             self._end_trace(self._traced, status)
+        # The connection keeps its last exchange until the next request comes, which may be never.
+        self._taken = None
+        self.entries = self.quarantine = ()
         if self._complete or self._waits_for_continue:
             connection.finished(close=close)
 
@@ -217,13 +221,22 @@ class Exchange:
     def _read(self, body: bytes) -> None:
         head = self._head
         if len(body) > self.inline_bytes or head.coding:
-            self.readers.read(self.peer, partial(self._intake, body), self._was_read)
+            self.readers.read(self.peer, partial(self._intake, body), self._was_read, self._is_given_up)
         elif len(body) > SMALL_BYTES:
             self._door.loop_reader.read(self.peer, partial(self._read_here, body))
         else:
             self._read_here(body)
 
+    def _is_given_up(self) -> bool:
+        """Forget a request whose sender has gone while it waited: it sends again, and this would be for nobody."""
+        given_up = self.disconnected and time.perf_counter() - self._began > LATE_SECONDS
+        if given_up:
+            self._release()
+        return given_up
+
     def _read_here(self, body: bytes) -> None:
+        if self._is_given_up():
+            return
         try:
             if not (self._door.room.is_short and self._turned_away(body)):
                 self._push(self._intake(body))

@@ -66,9 +66,12 @@ class LoopReader:
 
 
 class _Job:
-    def __init__(self, peer: Peer, work: Callable[[], Taken], done: Callable[[Reading], None]) -> None:
+    def __init__(
+        self, peer: Peer, work: Callable[[], Taken], done: Callable[[Reading], None], is_moot: Callable[[], bool]
+    ) -> None:
         self.peer = peer
         self.done = done
+        self.is_moot = is_moot
         self.seconds = 0.0
         self._work = work
 
@@ -90,9 +93,14 @@ class Readers:
         self._lanes: _Lanes[_Job] = _Lanes()
         self._under_way: Counter[Peer] = Counter()
 
-    def read(self, peer: Peer, work: Callable[[], Taken], done: Callable[[Reading], None]) -> None:
-        """Have `work` done in a thread when it is the peer's turn; `done` is called in the event loop."""
-        self._lanes.add(peer, _Job(peer, work, done))
+    def read(
+        self, peer: Peer, work: Callable[[], Taken], done: Callable[[Reading], None], is_moot: Callable[[], bool]
+    ) -> None:
+        """Have `work` done in a thread when it is the peer's turn; `done` is called in the event loop.
+
+        Neither happens where it `is_moot` by then.
+        """
+        self._lanes.add(peer, _Job(peer, work, done, is_moot))
         self._start()
 
     def _start(self) -> None:
@@ -101,6 +109,8 @@ class Readers:
             if found is None:
                 return
             peer, job = found
+            if job.is_moot():
+                continue
             self._free -= 1
             self._under_way[peer] += 1
             reading = asyncio.get_running_loop().run_in_executor(self._threads, job.run)

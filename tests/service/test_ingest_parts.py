@@ -1,6 +1,8 @@
 """Parts of the ingestor that need no server: heads known by sight, replies, failures within."""
 
+import gc
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,17 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mutt.intake import Taken
 from mutt.settings import IngestorSettings, load
 from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock, Door
-from services.ingestor.exchange import Exchange
+from services.ingestor.exchange import INLINE_BYTES, SMALL_BYTES, Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peer, Peers
 from services.ingestor.room import Room
+from services.ingestor.turns import Submission
 from services.runtime.app import registry
 from services.runtime.instruments import IngestorInstruments
 from services.runtime.secrets import EnvironmentSecrets
+from tests.harness.waiting import eventually
+from tests.service.ingest_api import event
 
 HEAD = b"POST /api/v2/ingest HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-API-KEY: k\r\n\r\n"
 
@@ -125,18 +131,35 @@ class Sink:
         self.closed.append(close)
 
 
-def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() -> None:
-    instruments = IngestorInstruments(registry())
+class Pushed:
+    """In the place of the queue: takes everything at once."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    def submit(self, submission: Submission) -> None:
+        self.events += len(submission.entries)
+        submission.taken(self.events)
+
+
+def begun(commit: Any, instruments: IngestorInstruments) -> tuple[Door, Sink, Exchange]:
+    """Return a request that came long ago, and whose body is still to come."""
     process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
     keyring = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": "k"}))
-    # Without a queue behind the door every valid event fails.
     room = Room(Peers(), lambda: 1, 0)
-    door = Door(process, keyring, Clock(), None, Outcomes(instruments), room=room)  # type: ignore[arg-type]
+    door = Door(process, keyring, Clock(), commit, Outcomes(instruments), room=room)
     sink = Sink(room.peers.arrived("192.0.2.1"))
-    head = Head([(b"x-api-key", b"k"), (b"content-length", b"2")], deprecated=False, keep_alive=True)
+    head = Head([(b"x-api-key", b"k")], deprecated=False, keep_alive=True)
     exchange = Exchange(door, sink, head, 0.0)
     exchange.judge()
     exchange.start()
+    return door, sink, exchange
+
+
+def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() -> None:
+    instruments = IngestorInstruments(registry())
+    # Without a queue behind the door every valid event fails.
+    door, sink, exchange = begun(None, instruments)
     exchange.feed(b"[]")
     exchange.end()
 
@@ -147,6 +170,38 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
     assert door.in_flight == 0
     labels = {"status": "fail", "reason": "internal"}
     assert instruments.registry.get_sample_value("mutt_ingest_requests_total", labels) == 1
+
+
+def test_a_connection_that_stays_open_keeps_nothing_of_what_was_answered() -> None:
+    commit = Pushed()
+    _, sink, exchange = begun(commit, IngestorInstruments(registry()))
+    exchange.feed(json.dumps([event(), event(), {}]).encode())
+    exchange.end()
+
+    assert sink.sent.startswith(b"HTTP/1.1 200 ")
+    assert commit.events == 2
+    kept = gc.get_referents(exchange)
+    assert not any(isinstance(value, Taken) or (isinstance(value, list) and value) for value in kept)
+
+
+@pytest.mark.parametrize("size", [SMALL_BYTES + 1, INLINE_BYTES + 1])
+async def test_a_body_whose_sender_gave_up_before_its_turn_is_not_read(size: int) -> None:
+    commit, turn = Pushed(), threading.Event()
+    door, sink, exchange = begun(commit, IngestorInstruments(registry()))
+
+    def read_another() -> Taken:
+        turn.wait()
+        return Taken(single=False, accepted=[], rejected=[])
+
+    door.readers.read(sink.peer, read_another, lambda _: None, lambda: False)
+    exchange.feed(json.dumps([event()] * 2).encode() + b" " * size)
+    exchange.end()
+    exchange.disconnect()
+    assert door.in_flight > size
+    turn.set()
+
+    await eventually(lambda: door.in_flight == 0, "the bytes of who has gone")
+    assert (commit.events, sink.sent) == (0, b"")
 
 
 async def test_a_key_is_valid_before_the_secrets_tell_that_they_were_read(tmp_path: Path) -> None:
