@@ -114,6 +114,8 @@ class Batches:
         while (work := await self._judged.get()) is not None:
             await self._finish(work)
             self._judged.task_done()
+            # A claim may wait for several batches, each of which takes its time, and the heartbeat is not to expire.
+            self._process.health.progressed()
 
     async def close(self) -> None:
         """Let `settle_until_closed` return once it has settled what is judged already."""

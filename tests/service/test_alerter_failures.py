@@ -178,6 +178,21 @@ def test_nothing_is_held_beside_an_entry_that_may_have_killed_an_alerter(
     assert len(trail.wait_rows(2)) == 2
 
 
+def test_slow_commits_before_a_recovered_entry_do_not_let_the_heartbeat_expire(
+    trail: Trail, start_service: StartService
+) -> None:
+    # Two commits before it and its own take longer than the heartbeat lasts, none of them does.
+    slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.4); RETURN NULL; END'"
+    trail.sql(slow)
+    trail.sql("CREATE TRIGGER slow BEFORE INSERT ON event_audit_log FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    entries = [queue_entry(message)[1] for message in ("first", "second", "suspect")]
+    trail.redis.hset("mutt:recoveries:alerter", hashlib.sha1(entries[2], usedforsecurity=False).hexdigest(), 1)
+    trail.send(*entries)
+    alerter = start_service("alerter", ALERTER_BATCH_SIZE="1", **FAST)
+    trail.wait_rows(3)
+    assert "no progress within the heartbeat's lifetime" not in alerter.log()
+
+
 def test_a_lost_reply_of_redis_neither_loses_nor_doubles(
     trail: Trail, start_service: StartService, redis_url: str, proxy: Callable[[str], Proxy]
 ) -> None:
