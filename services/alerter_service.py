@@ -7,10 +7,9 @@ signals.hold_hangup()  # before the imports below, which take a while
 # ruff: noqa: E402
 import asyncio
 import secrets as random_source
+from asyncio import Task
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-
-from redis.exceptions import RedisError
 
 from mutt import keys
 from mutt.settings import AlerterSettings
@@ -28,9 +27,10 @@ from services.protocol.worker import Worker
 from services.runtime.ages import AgeSampler
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler
+from services.runtime.ending import end
 from services.runtime.figures import Figures
 from services.runtime.instruments import AlerterInstruments
-from services.runtime.loop import background, persist, repeat
+from services.runtime.loop import attempt, background, persist, repeat
 from services.runtime.ops_server import serve_ops
 
 PENDING_IDLE_SECONDS = 1.0
@@ -65,7 +65,7 @@ async def main(process: AlerterProcess) -> None:
         blocking = redis_connector.connect(
             settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout
         )
-        stack.push_async_callback(blocking.aclose)
+        stack.push_async_callback(redis_connector.close, blocking)
         worker = Worker(alerter_lane(settings), settings.pod_name or _random_name(), blocking, health, instruments)
         side = worker.side()
         audit = AuditTrail(process, pool)
@@ -111,19 +111,25 @@ async def main(process: AlerterProcess) -> None:
         pending = PendingAudit(side, pool, audit, instruments.audited, process.settings.names.alert_queue)
         start("pending", repeat(process, "pending", pending.drain_once, idle=PENDING_IDLE_SECONDS))
         settling = start("settle", batches.settle_until_closed())
+        recover = partial(janitor.reconnected, worker)
+        claiming = start("claim", repeat(process, "claim", batches.claim_once, idle=0, recover=recover, vital=True))
         log.info("ready", pod=worker.lease.pod)
 
-        await repeat(
-            process, "claim", batches.claim_once, idle=0, recover=partial(janitor.reconnected, worker), vital=True
-        )
+        await process.stopping.wait()
         log.info("stopping: settling what is in flight", grace_seconds=settings.shutdown_grace)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(settings.shutdown_grace):
-                await batches.close()
-                await settling
-        with suppress(RedisError, OSError):
-            await worker.finish()
-            await figures.leave()
+        await _settle(batches, claiming, settling, settings.shutdown_grace)
+        await attempt(worker.finish(), figures.leave())
+
+
+async def _settle(batches: Batches, claiming: Task[None], settling: Task[None], grace: float) -> None:
+    """Let what is claimed be settled, and end both tasks after the grace period: what is left is handed back."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(grace):
+            # A claimed batch may wait for its place, and that for PostgreSQL.
+            await asyncio.wait({claiming})
+            await batches.close()
+            await asyncio.wait({settling})
+    await end(claiming, settling)
 
 
 def _ages(process: AlerterProcess) -> AgeSampler:

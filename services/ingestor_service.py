@@ -5,10 +5,7 @@ from services.runtime import signals
 signals.hold_hangup()  # before the imports below, which take a while
 
 # ruff: noqa: E402
-from contextlib import suppress
 from functools import partial
-
-from redis.exceptions import RedisError
 
 from mutt import keys as redis_keys
 from mutt.settings import IngestorSettings
@@ -30,7 +27,7 @@ from services.runtime.depths import DepthSampler
 from services.runtime.figures import Figures
 from services.runtime.http_server import serve
 from services.runtime.instruments import IngestorInstruments
-from services.runtime.loop import background
+from services.runtime.loop import attempt, background
 from services.runtime.secrets import required
 
 CAP = "max_ingest_queue_size"
@@ -99,13 +96,10 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
             await process.stopping.wait()
             log.info("stopping: answering what is in flight", grace_seconds=settings.shutdown_grace)
         await commit.close()
-        await pushing.aclose()
+        await redis_connector.close(pushing)
         outcomes.tell()
         peers.tell()
-        with suppress(RedisError, OSError):
-            await outcomes.flush(process.redis)
-            await watch.leave()
-            await figures.leave()
+        await attempt(outcomes.flush(process.redis), watch.leave(), figures.leave())
 
 
 if __name__ == "__main__":

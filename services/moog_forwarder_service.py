@@ -10,8 +10,6 @@ import secrets as random_source
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
-from redis.exceptions import RedisError
-
 from mutt import keys
 from mutt.settings import MoogForwarderSettings
 from services import postgres_connector, redis_connector
@@ -33,9 +31,10 @@ from services.rate_limiter import RateLimiter
 from services.runtime.ages import AgeSampler
 from services.runtime.app import run
 from services.runtime.depths import DepthSampler, measure
+from services.runtime.ending import end
 from services.runtime.figures import Figures
 from services.runtime.instruments import MoogForwarderInstruments
-from services.runtime.loop import Start, background, end, persist, repeat
+from services.runtime.loop import Start, attempt, background, persist, repeat
 from services.runtime.ops_server import serve_ops
 
 PROBE_MARGIN = 5.0  # seconds that a probe's lease outlives the webhook's timeout
@@ -58,7 +57,7 @@ async def main(process: ForwarderProcess) -> None:
         blocking = redis_connector.connect(
             settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout
         )
-        stack.push_async_callback(blocking.aclose)
+        stack.push_async_callback(redis_connector.close, blocking)
         pod = settings.pod_name or f"moog-forwarder-{random_source.token_hex(4)}"
         worker = Worker(moog_lane(settings), pod, blocking, health, instruments)
         deliveries = DeliveryLog(pool, instruments)
@@ -121,11 +120,9 @@ async def _forward(
         async with asyncio.timeout(settings.shutdown_grace):
             await sender.finish()
             settler.close()
-            await settling
-    with suppress(RedisError, OSError):
-        await slo.flush()
-        await worker.finish()
-        await figures.leave()
+            await asyncio.wait({settling})
+    await end(settling)
+    await attempt(slo.flush(), worker.finish(), figures.leave())
 
 
 def _sampler(process: ForwarderProcess, worker: Worker) -> DepthSampler:

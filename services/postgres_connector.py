@@ -23,6 +23,7 @@ from services.runtime.trust import authorities, lend_system_store
 CA_VARIABLE = "DB_TLS_CA_CERT_PATH"
 CONNECT_TIMEOUT = 5  # seconds
 POOL_WAIT = 5.0  # seconds a caller waits for a connection
+CLOSE_SECONDS = 1.0  # that the end waits for connections being made
 STATEMENT_TIMEOUT_MS = 30_000
 # A client that stalled inside a transaction holds the keys that it wrote, and every writer of the same events waits.
 IDLE_TRANSACTION_MS = 10_000
@@ -125,7 +126,7 @@ async def open_pool(settings: DatabaseSettings, secrets: SecretSource) -> AsyncI
     try:
         yield pool
     finally:
-        await pool.close()
+        await pool.close(CLOSE_SECONDS)
 
 
 @asynccontextmanager

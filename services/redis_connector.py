@@ -26,6 +26,7 @@ from services.runtime.trust import authorities
 
 CA_VARIABLE = "REDIS_CA_CERT_PATH"
 POOL_WAIT = 2.0  # seconds a caller waits for a free connection
+CLOSE_SECONDS = 1.0
 MIN_VERSION = (6, 2)
 # A peer whose machine vanished is noticed after about 5 + 3 x 5 seconds, where the system knows these options.
 KEEPALIVE = {
@@ -87,6 +88,13 @@ def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds:
             "ssl_ca_certs": settings.ca_cert_path,
         }
     return Redis.from_pool(BlockingConnectionPool(connection_class=kind, **options))
+
+
+async def close(client: Redis) -> None:
+    """Close all connections; a server that hangs does not answer a farewell, and is not waited for long."""
+    with suppress(RedisError, OSError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await client.aclose()
 
 
 def address(client: Redis) -> tuple[str, int] | None:

@@ -6,10 +6,7 @@ signals.hold_hangup()
 
 # ruff: noqa: E402  (a SIGHUP during the imports below would end the process)
 import asyncio
-import contextlib
 import secrets as random_source
-
-from redis.exceptions import RedisError
 
 from mutt import keys
 from mutt.settings import RemediationSettings
@@ -19,7 +16,7 @@ from services.runtime.ages import AgeSampler
 from services.runtime.app import Process, run
 from services.runtime.depths import DepthSampler, measure
 from services.runtime.instruments import RemediationInstruments
-from services.runtime.loop import background, repeat
+from services.runtime.loop import attempt, background, repeat
 from services.runtime.ops_server import serve_ops
 
 
@@ -48,8 +45,7 @@ async def main(process: Process[RemediationSettings, RemediationInstruments]) ->
                 start("ages", ages.run())
                 await work(process, lease, Scanner(redis, settings, lease, process.instruments))
         finally:
-            with contextlib.suppress(RedisError, OSError):
-                await lease.release()
+            await attempt(lease.release())
 
 
 async def work(process: Process[RemediationSettings, RemediationInstruments], lease: Lease, scanner: Scanner) -> None:

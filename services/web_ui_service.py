@@ -66,12 +66,23 @@ async def main(process: WebUi) -> None:
             WrongKeys(process.instruments.wrong_keys),
         )
         app, proxies = SignedOut(build(parts, health), sessions), _proxies(settings.trusted_proxies)
-        server = serve(app, settings.bind_host, settings.port, "SERVER_PORT_WEBUI", tls=process.tls, **proxies)
+        grace = max(1, round(settings.shutdown_grace))
+        server = serve(
+            app,
+            settings.bind_host,
+            settings.port,
+            "SERVER_PORT_WEBUI",
+            tls=process.tls,
+            timeout_graceful_shutdown=grace,
+            **proxies,
+        )
         write_left = partial(unrecorded.write_what_is_left, process.redis, pool, process.instruments)
         async with server, background() as start:
             log.info("ready", port=settings.port)
             start("unrecorded", repeat(process, "unrecorded", write_left, idle=unrecorded.EVERY_SECONDS))
-            await repeat(process, "schema", partial(_check_schema, process, pool), idle=CHECK_SECONDS, vital=True)
+            check = partial(_check_schema, process, pool)
+            start("schema", repeat(process, "schema", check, idle=CHECK_SECONDS, vital=True))
+            await process.stopping.wait()
 
 
 def _proxies(trusted: Sequence[str]) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 
 from services.audit_logger import DatabaseAwayError, Delivery, RefusedError, write_deliveries
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.runtime.instruments import MoogForwarderInstruments
+from services.runtime.loop import attempt
 
 KEPT = 20_000  # rows while PostgreSQL is away
 WRITTEN_AT_ONCE = 1000
 PAUSE, PAUSE_AWAY = 0.5, 2.0  # seconds
-LAST_WORDS = 3.0  # seconds that the end of the process waits for the last rows
 
 log = get_logger(__name__)
 
@@ -63,8 +62,7 @@ class DeliveryLog:
 
     async def close(self) -> None:
         """Write the last rows within a few seconds, and count what is lost."""
-        with suppress(DatabaseAwayError, TimeoutError):
-            await asyncio.wait_for(self.flush(), LAST_WORDS)
+        await attempt(self.flush())
         if self._rows:
             self._dropped.inc(len(self._rows))
             log.warning("rows of the delivery log are lost, PostgreSQL is away", rows=len(self._rows))

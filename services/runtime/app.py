@@ -25,6 +25,7 @@ from mutt.settings import CommonSettings, IngestorSettings, WebUiSettings, load
 from services import redis_connector, tracing_utils
 from services.logging_utils import configure, get_logger
 from services.runtime import certificates, signals
+from services.runtime.ending import end
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 from services.runtime.own_certificate import OwnCertificate, own_certificate
@@ -145,9 +146,10 @@ async def _run(service: str, settings: S, instruments_class: type[I], main: Main
     try:
         await main(process)
     finally:
-        for task in tasks:
-            task.cancel()
-        await redis.aclose()
+        await end(*tasks)
+        await redis_connector.close(redis)
+        # What waits for a server that hangs may take seconds to give up when it is cancelled once, as it is hereafter.
+        await end(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
     log.info("stopped in order")
 
 

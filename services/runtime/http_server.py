@@ -12,6 +12,7 @@ from mutt.errors import SettingsError
 from services.runtime.own_certificate import OwnCertificate
 
 BACKLOG = 2048
+GRACE = 3  # seconds for the requests under way; a client that takes no answer would hold up the end for ever
 
 
 class _Server(uvicorn.Server):
@@ -26,10 +27,16 @@ async def serve(
     """Serve an ASGI app on `host:port` while the context lasts, over TLS where a certificate is given.
 
     `variable` names the setting that holds the port; other `options` go to uvicorn.Config. At the end no new
-    connection is taken and the requests under way are answered. Raises SettingsError when the address cannot be
-    listened on.
+    connection is taken and the requests under way are answered, within GRACE unless an option says otherwise.
+    Raises SettingsError when the address cannot be listened on.
     """
-    settings: dict[str, Any] = {"access_log": False, "lifespan": "off", "server_header": False, **options}
+    settings: dict[str, Any] = {
+        "access_log": False,
+        "lifespan": "off",
+        "server_header": False,
+        "timeout_graceful_shutdown": GRACE,
+        **options,
+    }
     if tls is not None:
         settings["ssl_context_factory"] = lambda _config, _default: tls.context
     config = uvicorn.Config(app, host=host, port=port, log_config=None, **settings)

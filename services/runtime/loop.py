@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -13,10 +13,11 @@ from redis.exceptions import RedisError
 from mutt.errors import TransientError
 from services.logging_utils import get_logger
 from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
+from services.runtime.ending import end
 
 DEPENDENCY_ERRORS = (RedisError, OSError, psycopg.Error, PoolTimeout, TransientError)
 
-CANCEL_SECONDS = 0.2
+LAST_SECONDS = 3.0  # for what is said to a server at the end
 
 log = get_logger(__name__)
 
@@ -82,13 +83,14 @@ async def persist(process: Process[Any, Any], name: str, attempt: Callable[[], A
     return done
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they have ended: the Redis client swallows a cancellation that comes while it connects."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+async def attempt(*works: Coroutine[Any, Any, Any]) -> None:
+    """Do what is worth trying at the end: it may fail for a dependency, and one that hangs holds up no stop."""
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.wait(tasks, timeout=LAST_SECONDS)
+    await end(*tasks)
+    for task in tasks:
+        with suppress(asyncio.CancelledError, *DEPENDENCY_ERRORS):
+            task.result()
 
 
 @asynccontextmanager

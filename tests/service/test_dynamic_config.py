@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.dynamic_config import DynamicConfig
-from services.runtime.loop import end
+from services.runtime.ending import end
 from tests.harness.proxy import Proxy
 from tests.harness.waiting import eventually
 
