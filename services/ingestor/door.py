@@ -107,12 +107,12 @@ class Door:
         # What it holds beside this request is what counts: else a large one might never find room.
         return shares.may_hold(peer.in_flight - size, self.in_flight, self.max_in_flight, self.peers.active)
 
-    def too_many(self, peer: Peer) -> Refusal:
-        """Return the refusal of a body that no memory is left for."""
+    def too_many(self, peer: Peer, events: int = 1) -> Refusal:
+        """Return the refusal of a body that no memory is left for; how many events it has may not be known yet."""
         if self.in_flight > self.max_in_flight:
             problem = f"over {self.max_in_flight} bytes of requests are under way; try again later"
         else:
-            self.peers.refused(peer, 1)
+            self.peers.refused(peer, events)
             problem = f"{peer.in_flight} bytes of this sender's requests are under way, its share; try again later"
         return Refusal(503, "queue_full", problem, random.randint(*RETRY_FULL), {})
 

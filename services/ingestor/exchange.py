@@ -63,6 +63,11 @@ class Exchange:
         """The threads that read larger bodies."""
         return self._door.readers
 
+    @property
+    def waits_for_reply(self) -> bool:
+        """Whether all of it has come, and it is not answered yet."""
+        return self._complete and not self.response_complete
+
     def judge(self) -> None:
         """Look at the head; a refusal is sent when the exchange's turn has come."""
         self._refusal = self._door.judge(self._head)
@@ -76,6 +81,8 @@ class Exchange:
 
     def start(self) -> None:
         """Begin to answer: every earlier request of the connection has its reply."""
+        if self.disconnected:
+            return
         self._started = True
         if self._refusal is not None:
             self.refused(self._refusal)
@@ -204,7 +211,7 @@ class Exchange:
         if not others or door.may_hold(peer, size):
             return True
         self._taken = taken
-        self.refused(door.too_many(peer))
+        self.refused(door.too_many(peer, len(taken.accepted) + len(taken.rejected)))
         return False
 
     def _release(self) -> None:
@@ -220,23 +227,27 @@ class Exchange:
 
     def _read(self, body: bytes) -> None:
         head = self._head
-        if len(body) > self.inline_bytes or head.coding:
-            self.readers.read(self.peer, partial(self._intake, body), self._was_read, self._is_given_up)
-        elif len(body) > SMALL_BYTES:
-            self._door.loop_reader.read(self.peer, partial(self._read_here, body))
-        else:
+        if len(body) <= SMALL_BYTES and not head.coding:
             self._read_here(body)
+            return
+        since = time.perf_counter()
+        if len(body) > self.inline_bytes or head.coding:
+            self.readers.read(self.peer, partial(self._intake, body), self._was_read, partial(self._is_given_up, since))
+        else:
+            self._door.loop_reader.read(self.peer, partial(self._read_in_turn, body, since))
 
-    def _is_given_up(self) -> bool:
+    def _is_given_up(self, since: float) -> bool:
         """Forget a request whose sender has gone while it waited: it sends again, and this would be for nobody."""
-        given_up = self.disconnected and time.perf_counter() - self._began > LATE_SECONDS
+        given_up = self.disconnected and time.perf_counter() - since > LATE_SECONDS
         if given_up:
             self._release()
         return given_up
 
+    def _read_in_turn(self, body: bytes, since: float) -> None:
+        if not self._is_given_up(since):
+            self._read_here(body)
+
     def _read_here(self, body: bytes) -> None:
-        if self._is_given_up():
-            return
         try:
             if not (self._door.room.is_short and self._turned_away(body)):
                 self._push(self._intake(body))

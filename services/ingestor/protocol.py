@@ -188,7 +188,9 @@ class IngestProtocol(HttpToolsProtocol):
         """Refuse a request that takes too long to arrive; close a connection that has been idle for too long."""
         settings = self._door.settings
         if self._reading:
-            if now - self._began > settings.body_timeout:
+            # A head that begins while the request before it waits is late only once that has its reply.
+            waits = isinstance(self.cycle, Exchange) and self.cycle.waits_for_reply
+            if not waits and now - self._began > settings.body_timeout:
                 self._too_slow()
         elif (self.cycle is None or self.cycle.response_complete) and now - self._active > settings.keep_alive:
             self.transport.close()

@@ -10,10 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
 from mutt.intake import Taken
 from services.ingestor.peers import Peer
+
+MOST_COMPARED = 50  # peers, of those that wait the longest: comparing thousands would take longer than a body
 
 Reading = asyncio.Future[Taken]
 Job = TypeVar("Job")
@@ -33,12 +36,14 @@ class _Lanes(Generic[Job]):
 
     def next(self, may: Callable[[Peer], bool] = lambda _peer: True) -> tuple[Peer, Job] | None:
         """Take the next job, of the peers that may have one."""
-        peer = min(filter(may, self._lanes), key=lambda peer: peer.read_seconds, default=None)
+        some = islice(filter(may, self._lanes), MOST_COMPARED)
+        peer = min(some, key=lambda peer: peer.read_seconds, default=None)
         if peer is None:
             return None
-        job = self._lanes[peer].popleft()
-        if not self._lanes[peer]:
-            del self._lanes[peer]
+        lane = self._lanes.pop(peer)
+        job = lane.popleft()
+        if lane:
+            self._lanes[peer] = lane
         return peer, job
 
 

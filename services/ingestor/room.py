@@ -83,8 +83,15 @@ class Room:
         if depth >= self.cap():
             return self.full(depth, memory=False)
         self.peers.refused(peer, events)
-        what = "Redis's memory" if self._is_over_memory(peer) else "the queue"
-        return self._refusal(f"{what} is filling, and this sender has had its share of it", depth)
+        if self._is_over_memory(peer):
+            problem = "Redis's memory is filling, and this sender has had its share of it"
+        elif depth >= self.peers.limit(peer, self.cap()):
+            problem = "the queue is filling, and this sender has had its share of it"
+        else:
+            problem = (
+                f"the queue is filling, and {events} events at once are more than is left for one sender: send fewer"
+            )
+        return self._refusal(problem, depth)
 
     def _refusal(self, problem: str, depth: int | None) -> Refusal:
         cap = self.cap()

@@ -13,7 +13,7 @@ import requests
 
 from scripts.devtools.embedded import RedisServer
 from tests.harness.credentials import INGEST_API_KEY
-from tests.harness.processes import StartService
+from tests.harness.processes import StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.ingest_api import TRACE, Wire, counted, event, post, queued, refused, request
 
@@ -205,6 +205,21 @@ def test_a_body_that_does_not_come_in_time_is_refused(start_service: StartServic
         for wire in (slow, half, silent, refused_one):
             assert wire.is_closed()
     assert counted(ingestor, "json") == 1
+
+
+def test_a_request_that_waits_for_redis_is_not_refused_for_the_next_one_that_comes_slowly(
+    start_service: StartService, own_redis: RedisServer
+) -> None:
+    ingestor = start_service("ingestor", INGEST_BODY_TIMEOUT="0.3", REDIS_TIMEOUT="60")
+
+    with Wire(ingestor) as wire, Wire(ingestor) as late:
+        own_redis.pause()
+        wire.send(request(line()) + b"POST /api/v2/ing")
+        assert fetch(ingestor.live_url)[0] == 200
+        late.send(b"POST /api/v2/ing")
+        assert late.is_closed()
+        own_redis.resume()
+        assert wire.read()[0] == 200
 
 
 def test_bodies_under_way_are_bounded_in_all(start_service: StartService) -> None:

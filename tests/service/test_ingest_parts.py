@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mutt.intake import Taken
 from mutt.settings import IngestorSettings, load
+from services.ingestor import exchange as exchange_module
 from services.ingestor.auth import KeyRing
 from services.ingestor.door import Clock, Door
 from services.ingestor.exchange import INLINE_BYTES, SMALL_BYTES, Exchange
@@ -143,7 +144,7 @@ class Pushed:
 
 
 def begun(commit: Any, instruments: IngestorInstruments) -> tuple[Door, Sink, Exchange]:
-    """Return a request that came long ago, and whose body is still to come."""
+    """Return a request whose body is still to come."""
     process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
     keyring = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": "k"}))
     room = Room(Peers(), lambda: 1, 0)
@@ -152,7 +153,6 @@ def begun(commit: Any, instruments: IngestorInstruments) -> tuple[Door, Sink, Ex
     head = Head([(b"x-api-key", b"k")], deprecated=False, keep_alive=True)
     exchange = Exchange(door, sink, head, 0.0)
     exchange.judge()
-    exchange.start()
     return door, sink, exchange
 
 
@@ -160,6 +160,7 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
     instruments = IngestorInstruments(registry())
     # Without a queue behind the door every valid event fails.
     door, sink, exchange = begun(None, instruments)
+    exchange.start()
     exchange.feed(b"[]")
     exchange.end()
 
@@ -175,6 +176,7 @@ def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() ->
 def test_a_connection_that_stays_open_keeps_nothing_of_what_was_answered() -> None:
     commit = Pushed()
     _, sink, exchange = begun(commit, IngestorInstruments(registry()))
+    exchange.start()
     exchange.feed(json.dumps([event(), event(), {}]).encode())
     exchange.end()
 
@@ -185,9 +187,13 @@ def test_a_connection_that_stays_open_keeps_nothing_of_what_was_answered() -> No
 
 
 @pytest.mark.parametrize("size", [SMALL_BYTES + 1, INLINE_BYTES + 1])
-async def test_a_body_whose_sender_gave_up_before_its_turn_is_not_read(size: int) -> None:
+async def test_a_body_whose_sender_gave_up_before_its_turn_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(exchange_module, "LATE_SECONDS", 0.0)
     commit, turn = Pushed(), threading.Event()
     door, sink, exchange = begun(commit, IngestorInstruments(registry()))
+    exchange.start()
 
     def read_another() -> Taken:
         turn.wait()
@@ -202,6 +208,19 @@ async def test_a_body_whose_sender_gave_up_before_its_turn_is_not_read(size: int
 
     await eventually(lambda: door.in_flight == 0, "the bytes of who has gone")
     assert (commit.events, sink.sent) == (0, b"")
+
+
+def test_a_pipelined_request_whose_sender_goes_before_its_turn_is_nobodys_fault() -> None:
+    instruments = IngestorInstruments(registry())
+    door, sink, exchange = begun(Pushed(), instruments)
+    exchange.feed(json.dumps(event()).encode())
+    exchange.end()
+    exchange.disconnect()
+    exchange.start()
+
+    assert (door.in_flight, sink.sent) == (0, b"")
+    labels = {"status": "fail", "reason": "json"}
+    assert instruments.registry.get_sample_value("mutt_ingest_requests_total", labels) == 0
 
 
 async def test_a_key_is_valid_before_the_secrets_tell_that_they_were_read(tmp_path: Path) -> None:
