@@ -37,11 +37,12 @@ _INSERT_APART = (
 _DECISION = ("handling", "team", "rule_id", "rule_version", "environment")
 _STANDING, _BROUGHT = (", ".join(f"{table}.{name}" for name in _DECISION) for table in ("standing", "brought"))
 # LIMIT makes it a look-up by key for each row: PostgreSQL knows little of a temporary table, and would read the whole
-# audit to join it with a large batch.
+# audit to join it with a large batch. The range leaves other months alone, whoever has locked them.
 _DECIDED_OTHERWISE = (
     f"SELECT event_id, event_timestamp, {_STANDING} FROM pg_temp.mutt_audit_batch AS brought CROSS JOIN LATERAL "  # noqa: S608  (constants)
     f"(SELECT {', '.join(_DECISION)} FROM event_audit_log AS audited WHERE audited.event_id = brought.event_id "
-    "AND audited.event_timestamp = brought.event_timestamp LIMIT 1) AS standing "
+    "AND audited.event_timestamp = brought.event_timestamp AND audited.event_timestamp BETWEEN %s AND %s LIMIT 1) "
+    "AS standing "
     f"WHERE ({_STANDING}) IS DISTINCT FROM ({_BROUGHT})"
 )
 
@@ -176,8 +177,10 @@ async def _write(connection: Connection, rows: Sequence[bytes]) -> dict[tuple[UU
         await _copy(connection, _COPY_APART, data)
         await connection.execute(_INSERT_APART)
         before.clear()
+        moments = [key_of(row)[1] for row in rows]
         # Not prepared: a plan that was made while a month's partition was empty would read it whole for each row.
-        async for event_id, moment, *decided in await connection.execute(_DECIDED_OTHERWISE, prepare=False):
+        known = await connection.execute(_DECIDED_OTHERWISE, (min(moments), max(moments)), prepare=False)
+        async for event_id, moment, *decided in known:
             before[event_id, moment] = Decision._make([*decided, None])
 
     try:

@@ -242,6 +242,18 @@ async def test_decisions_that_stand_are_looked_up_by_their_keys_however_large_th
     assert await whole_reads() == before
 
 
+async def test_rows_that_are_known_already_wait_for_no_lock_on_another_month(
+    connection: Connection, database_url: str
+) -> None:
+    rows = [row_of(), row_of()]
+    await write_all(connection, [*rows, row_of(moment=NOW - timedelta(days=400))])
+    await connection.execute("SET lock_timeout = '1s'")
+    async with await AsyncConnection.connect(database_url) as other:
+        name = f"event_audit_log_{NOW - timedelta(days=400):%Y_%m}"
+        await other.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE".encode())
+        await write_all(connection, rows)
+
+
 async def test_a_second_unique_index_is_the_rows_fault_and_not_a_repeat(connection: Connection) -> None:
     await connection.execute("CREATE UNIQUE INDEX one_a_time ON event_audit_log (event_timestamp)")
     await write_all(connection, [row_of()])
