@@ -27,7 +27,7 @@ SHARED = sql.SQL("SELECT pg_advisory_xact_lock_shared({}, {})").format(MUTT, Loc
 _ALONE = sql.SQL("SELECT pg_advisory_xact_lock({}, {})").format(MUTT, Lock.DEAD_LETTERS)
 _WRITTEN = sql.SQL(
     "SELECT EXISTS (SELECT FROM config_audit_log WHERE table_name = %s AND record_id = %s AND operation = %s"
-    " AND correlation_id = %s) AS written"
+    " AND correlation_id = %s AND old_values->>'sha256' = %s) AS written"
 )
 
 log = get_logger(__name__)
@@ -70,7 +70,7 @@ async def write_what_is_left(redis: Redis, pool: Pool, instruments: WebUiInstrum
         await connection.execute(_ALONE)
         left: list[Any] = await redis.lrange(keys.UNRECORDED, -AT_ONCE, -1)
         for record in [_decode(entry) for entry in reversed(left)]:
-            if not await _is_written(queries, record):
+            if record is not None and not await _is_written(queries, record):
                 log.warning("recorded the move of a dead letter late", operation=record.operation, id=record.record_id)
                 await record.write(queries)
     await forget(redis, left)
@@ -78,9 +78,13 @@ async def write_what_is_left(redis: Redis, pool: Pool, instruments: WebUiInstrum
 
 
 async def _is_written(queries: Queries, record: Record) -> bool:
-    values = (TABLE, record.record_id, record.operation, record.correlation_id)
+    values = (TABLE, record.record_id, record.operation, record.correlation_id, record.old.get("sha256"))
     return bool((await queries.fetch("select", _WRITTEN, values))[0]["written"])
 
 
-def _decode(entry: bytes) -> Record:
-    return msgspec.json.decode(entry, type=Record)
+def _decode(entry: bytes) -> Record | None:
+    try:
+        return msgspec.json.decode(entry, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.warning("what lay among the records of moved dead letters is none, it is taken away", problem=str(error))
+        return None

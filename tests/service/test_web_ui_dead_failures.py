@@ -86,9 +86,11 @@ def test_a_record_that_was_written_and_not_taken_away_is_not_written_twice(
     record = changes(database_url)[0]
     left = {name: record[name] for name in ("operation", "record_id", "changed_by", "reason")}
     left |= {"correlation_id": str(record["correlation_id"]), "old": record["old_values"], "new": None}
-    redis.lpush(keys.UNRECORDED, json.dumps(left))
+    another = left | {"old": record["old_values"] | {"sha256": "of another letter of this event"}}
+    redis.lpush(keys.UNRECORDED, "no record", json.dumps(left), json.dumps(another))
     wait_for(lambda: redis.llen(keys.UNRECORDED) == 0, "the look at what is left")
-    assert len(changes(database_url)) == 1
+    assert [each["old_values"] for each in changes(database_url)] == [record["old_values"], another["old"]]
+    assert service.running
 
 
 def test_a_lost_reply_of_redis_moves_the_letter_once_and_its_record_follows(
