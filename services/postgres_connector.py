@@ -103,9 +103,10 @@ async def open_pool(settings: DatabaseSettings, secrets: SecretSource) -> AsyncI
                             raise
                         raise UntrustedPostgresError(untrusted) from error
                     if not await passwords.turn(refused):
+                        # Its words too: in another language than English they may tell of something else.
                         cls.problem = (
                             f"PostgreSQL refuses the password of {settings.user}: make DB_PASS_CURRENT or DB_PASS_NEXT"
-                            " the one that the server has"
+                            f" the one that the server has ({_words(error) or 'it says nothing'})"
                         )
                         raise
                 else:
@@ -223,8 +224,13 @@ def is_password_refused(error: OperationalError) -> bool:
 
 def _refusal(error: OperationalError) -> str | None:
     """Return what the server said when it let nobody in; None where it was not heard at all."""
-    _, found, words = str(error).partition("FATAL:")
-    return f"PostgreSQL lets nobody in: {words.strip().splitlines()[0]}" if found and words.strip() else None
+    words = _words(error)
+    return f"PostgreSQL lets nobody in: {words}" if words else None
+
+
+def _words(error: OperationalError) -> str:
+    words = str(error).partition("FATAL:")[2].strip()
+    return words.splitlines()[0] if words else ""
 
 
 async def _tls_problem(settings: DatabaseSettings, error: str) -> str | None:

@@ -94,7 +94,7 @@ class Context:
             await self.redis.publish(keys.CONFIG_UPDATES, name)
         except (RedisError, OSError) as error:
             log.critical(
-                "the change is committed but could not be announced; it takes effect at the next timed reload",
+                "a change could not be announced; where it is committed, it takes effect at the next timed reload",
                 topic=name,
                 error=f"{type(error).__name__}: {error}",
             )

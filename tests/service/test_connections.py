@@ -141,6 +141,7 @@ async def test_why_postgresql_lets_nobody_in_is_told(own_postgres: PostgresServe
             assert not await postgres_connector.answers_anew(pool)
             told = postgres_connector.problem(pool) or ""
             assert told.startswith("PostgreSQL refuses the password of mutt_user: make DB_PASS_CURRENT")
+            assert 'password authentication failed for user "mutt_user"' in told
             assert environment["DB_PASS_CURRENT"] not in told
             own_postgres.stop()
             assert not await postgres_connector.answers_anew(pool)
