@@ -250,6 +250,11 @@ async def test_a_redis_that_is_full_does_not_keep_the_circuit_from_learning(redi
     await redis_client.config_set("maxmemory", "1")
     try:
         assert (await breaker.report([(0, FAILED)] * SETTINGS.threshold)).state is State.OPEN
+        # As if it had been opened by hand: its time begins with whoever looks first.
+        await redis_client.delete(keys.CIRCUIT_OPENED_AT)
+        assert (await breaker.permission()).wait == SETTINGS.open_seconds
+        await redis_client.delete(keys.CIRCUIT_OPENED_AT)
+        assert await close_if_idle(redis_client, SETTINGS, NAMES) is Idle.WAIT
         await redis_client.config_set("maxmemory", "0")
         await open_time_passes(redis_client)
         await redis_client.lpush(NAMES.alert_queue, b"an alert")

@@ -13,6 +13,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local opened = tonumber(redis.call('GET', KEYS[3]) or '')
 if state == 'OPEN' and (not opened or opened * 1000 > now) then
   -- Opened by hand, or the timestamp was lost, or the clock was set back: its time begins now.
+  redis.call('DEL', KEYS[3]) -- first what frees memory: a Redis that is full lets the script write then
   redis.call('SET', KEYS[3], string.format('%.3f', now / 1000))
   return 'wait'
 end

@@ -17,6 +17,7 @@ if state == 'OPEN' then
   if not opened or opened * 1000 > now then
     -- Opened by hand, or the timestamp was lost, or the clock was set back: its time begins now.
     opened = now / 1000
+    redis.call('DEL', KEYS[3]) -- first what frees memory: see below
     redis.call('SET', KEYS[3], string.format('%.3f', opened))
   end
   local left = opened * 1000 + open_ms - now
