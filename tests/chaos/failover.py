@@ -185,6 +185,10 @@ def prove(  # noqa: PLR0917  (one run, told by its parts)
             wait_settled(client, services.values())
             alerts = moogsoft.alerts()
             found = claims(ledger, client, database_url, alerts)
+        # What a settle did just before the kill may be lost and done again: a meta-alert is then made anew.
+        found["delivered, but not owed"] -= {
+            alert["external_id"] for alert in alerts if alert["custom_info"]["event"].get("source") == "mutt"
+        }
         lost = {words: len(found.pop(what)) for words, what in LOST.items()}
         doubled = len(found.pop("audited more than once"))
         faults = [*ledger.complaints, *(f"{len(ids)} {what}: {sorted(ids)[:5]}" for what, ids in found.items() if ids)]

@@ -15,7 +15,7 @@ from tests.chaos.load import Ledger
 from tests.harness.processes import ServiceProcess
 from tests.harness.waiting import wait_for
 
-SECONDS = float(os.environ.get("MUTT_CHAOS_SECONDS", "15"))
+SECONDS = float(os.environ.get("MUTT_CHAOS_SECONDS", "12"))
 RECOVERY_SECONDS = 90.0
 TIMEOUT = 60 + 2 * SECONDS + 2 * RECOVERY_SECONDS
 SENDERS = 4

@@ -9,7 +9,7 @@ from tests.faults.stage import Stage
 assert moogsoft_faults
 
 SETTINGS = {"moog-forwarder": {"MOOG_WEBHOOK_TIMEOUT": "0.5"}}
-MOST = 6
+MOST = 4
 
 
 @pytest.mark.timeout(TIMEOUT)

@@ -9,7 +9,7 @@ from tests.faults.stage import Stage
 assert postgresql_servers
 
 SETTINGS = {"alerter": {"ALERTER_DATABASE_GRACE": "1"}}
-MOST = 8
+MOST = 6
 
 
 @pytest.mark.timeout(TIMEOUT)

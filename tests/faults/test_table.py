@@ -1,16 +1,11 @@
-"""The document and the registry hold the same faults."""
+"""The registry of faults."""
 
-import pytest
-
-from tests.faults import redis_faults, table
+from tests.faults import moogsoft_faults, postgresql_faults, redis_faults
 from tests.faults.table import FAULTS
 
+assert moogsoft_faults
+assert postgresql_faults
 assert redis_faults
-
-
-@pytest.mark.parametrize("part", ["redis"])
-def test_the_document_holds_a_row_for_each_fault_and_no_other(part: str) -> None:
-    assert list(table.documented(part)) == [fault.name for fault in table.of(part)]
 
 
 def test_no_two_faults_have_one_name() -> None:

@@ -70,7 +70,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
 @pytest.mark.timeout(3600)
 def test_the_real_thing_does_what_the_model_says(redis_url: str) -> None:
-    examples = 500 if os.environ.get("MUTT_EXPLORE") == "more" else 20
+    examples = 500 if os.environ.get("MUTT_EXPLORE") == "more" else 12
     run_state_machine_as_test(machine(redis_url), settings=settings(max_examples=examples, stateful_step_count=30))
 
 

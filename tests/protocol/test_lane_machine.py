@@ -24,7 +24,7 @@ from tests.protocol.lane_promises import problems
 from tests.protocol.lane_state import REFUSED, State
 
 IS_LONG = os.environ.get("MUTT_EXPLORE") == "more"
-EXAMPLES, STEPS = 500 if IS_LONG else 20, 50
+EXAMPLES, STEPS = 500 if IS_LONG else 12, 50
 FAULTS = {"crash": 5, "stall": 5, "lost": 8, "stop": 3, "database": 3, "commit": 3, "any": 15}
 MODELS = {
     "three runs, two of one name": LaneModel(
