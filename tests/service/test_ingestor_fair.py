@@ -155,6 +155,20 @@ def test_a_full_queue_takes_from_who_had_little_and_refuses_who_had_most(
     assert BAD in ingestor.log()
 
 
+def test_a_batch_that_is_larger_than_what_is_left_is_told_so_and_a_smaller_one_is_taken(
+    start_service: StartService,
+) -> None:
+    ingestor = start_service("ingestor", MAX_INGEST_QUEUE_SIZE="1000")
+    with ExitStack() as stack:
+        bad, good = Sender(stack, ingestor, BAD), Sender(stack, ingestor, GOOD)
+        assert [sender.ask(batch(10))[0] for sender in (bad, good)] == [200, 200]
+        assert bad.ask(batch(780))[0] == 200
+
+        status, message = good.ask(batch(300))
+        assert (status, "300 events at once are more than is left" in message) == (503, True)
+        assert good.ask(batch(100))[0] == 200
+
+
 def test_the_memory_of_redis_is_shared_like_its_queue(start_service: StartService, own_redis: RedisServer) -> None:
     ingestor = start_service("ingestor")
     with ExitStack() as stack, redis.Redis.from_url(own_redis.url) as client:
