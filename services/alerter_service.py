@@ -63,7 +63,7 @@ async def main(process: AlerterProcess) -> None:
         for topic in (*TOPICS, "cache_reload_interval"):
             config.on_change(topic, caches.want_reload)
         blocking = redis_connector.connect(
-            settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout
+            settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout, beside=process.redis
         )
         stack.push_async_callback(redis_connector.close, blocking)
         worker = Worker(alerter_lane(settings), settings.pod_name or _random_name(), blocking, health, instruments)

@@ -46,7 +46,7 @@ async def main(process: Process[IngestorSettings, IngestorInstruments]) -> None:
     )
     clock, keys, outcomes = Clock(), KeyRing(process.secrets), Outcomes(instruments)
     # A connection beside the pool: no other use of Redis may keep a push waiting.
-    pushing = redis_connector.connect(settings.redis, process.secrets)
+    pushing = redis_connector.connect(settings.redis, process.secrets, beside=process.redis)
     cap = partial(config.integer, CAP)
     peers = Peers(instruments.over_share.inc)
     room = Room(peers, cap, settings.max_memory_percent)

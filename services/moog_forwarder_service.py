@@ -55,7 +55,7 @@ async def main(process: ForwarderProcess) -> None:
         ports = ((settings.metrics_port, "METRICS_PORT_MOOG"), (settings.health_port, "HEALTH_PORT_MOOG"))
         await stack.enter_async_context(serve_ops(health, instruments.registry, settings.bind_host, ports))
         blocking = redis_connector.connect(
-            settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout
+            settings.redis, process.secrets, blocking_seconds=settings.brpoplpush_timeout, beside=process.redis
         )
         stack.push_async_callback(redis_connector.close, blocking)
         pod = settings.pod_name or f"moog-forwarder-{random_source.token_hex(4)}"

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -54,15 +55,20 @@ class RedisPassword(RotatingPassword, CredentialProvider):
         return self.get_credentials()
 
 
-def connect(settings: RedisSettings, secrets: SecretSource, *, blocking_seconds: float = 0) -> Redis:
+def connect(
+    settings: RedisSettings, secrets: SecretSource, *, blocking_seconds: float = 0, beside: Redis | None = None
+) -> Redis:
     """Return a client whose replies are bytes; `blocking_seconds` is the longest blocking call it will make.
 
-    No command is ever repeated by the client: a repeated push doubles, a repeated claim orphans. Raises SettingsError
-    when the file of the certificate authority is of no use.
+    One `beside` another knows of the primary what that one knows. No command is ever repeated by the client: a repeated
+    push doubles, a repeated claim orphans. Raises SettingsError when the certificate authority's file is of no use.
     """
+    finder = None if beside is None else primary(beside)
+    if finder is None and settings.mode == SENTINEL:
+        finder = Primary(settings, secrets)
     options: dict[str, Any] = {
         "trouble": _Trouble(),
-        "primary": Primary(settings, secrets) if settings.mode == SENTINEL else None,
+        "primary": finder,
         "host": settings.host,
         "port": settings.port,
         "credential_provider": RedisPassword(secrets),
@@ -109,10 +115,31 @@ def primary(client: Redis) -> Primary | None:
     return found
 
 
+async def watch_primary(client: Redis) -> None:
+    """Follow the sentinels until cancelled, so that no connection stays with a primary that another has replaced."""
+    found = primary(client)
+    if found is not None:
+        await found.watch(partial(_says_it_is_primary, client))
+
+
 def problem(client: Redis) -> str | None:
     """Return in words why the last connection or write failed, where a person has to see to it."""
     trouble: _Trouble = client.connection_pool.connection_kwargs["trouble"]
     return trouble.words or trouble.refusal
+
+
+async def _says_it_is_primary(client: Redis, address: tuple[str, int]) -> bool:
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "primary": None, "trouble": _Trouble(), "host": address[0], "port": address[1]}
+    connection = pool.connection_class(**options)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+        await connection.send_command("ROLE")
+        return bool((await connection.read_response())[0] == b"master")
+    except (RedisError, OSError):
+        return False
+    finally:
+        await connection.disconnect(nowait=True)
 
 
 class UntrustedRedisError(UntrustedServerError, RedisConnectionError):
@@ -152,7 +179,14 @@ class _Rotating(Connection):
         self._trouble = trouble
         super().__init__(**options)
 
+    @property
+    def _is_left(self) -> bool:
+        """Tell whether another primary has replaced this one: it may still take what it will forget."""
+        return self._primary is not None and self._primary.has_left((self.host, self.port))
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self.is_connected and self._is_left:
+            await self.disconnect(nowait=True)  # and the command goes over one to the successor
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
@@ -162,11 +196,15 @@ class _Rotating(Connection):
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
-            return await super().read_response(*arguments, **options)
+            reply = await super().read_response(*arguments, **options)
         except ReadOnlyError:
             # The primary has moved: the next command goes over a new connection, to where it is now.
             await self.disconnect(nowait=True)
             raise
+        if self._is_left:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"{self.host}:{self.port} is no longer the primary: its reply does not count")
+        return reply
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         try:

@@ -139,7 +139,11 @@ async def _run(service: str, settings: S, instruments_class: type[I], main: Main
     ask = redis_connector.is_connected if isinstance(settings, WebUiSettings) else redis_connector.takes_writes
     health.watch("redis", partial(ask, redis), partial(redis_connector.problem, redis))
     watched = certificates.peers(settings, lambda: redis_connector.address(redis))
-    beside = [secrets.keep_fresh(), certificates.watch(watched, instruments.certificate_ends)]
+    beside = [
+        secrets.keep_fresh(),
+        certificates.watch(watched, instruments.certificate_ends),
+        redis_connector.watch_primary(redis),
+    ]
     if tls is not None:
         beside.append(tls.keep_fresh(reload, health))
     tasks = [asyncio.create_task(work) for work in beside]

@@ -17,7 +17,7 @@ from services.runtime.ending import end
 
 DEPENDENCY_ERRORS = (RedisError, OSError, psycopg.Error, PoolTimeout, TransientError)
 
-LAST_SECONDS = 3.0  # for what is said to a server at the end
+LAST_SECONDS = 5.0  # for what is said to a server at the end
 
 log = get_logger(__name__)
 

@@ -1,9 +1,11 @@
 """Redis behind Sentinel: the services follow a fail-over by themselves, and lose nothing in the durable mode."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +22,7 @@ from scripts.devtools.services import redis_environment
 from scripts.devtools.vault import MOUNT, vault_binary
 from scripts.devtools.vault import NAME as NAME_IN_VAULT
 from services import durability, redis_connector
+from services.runtime.ending import end
 from services.runtime.secrets import EnvironmentSecrets
 from services.runtime.sentinels import NoPrimaryError, Primary
 from tests.chaos.books import faults
@@ -184,6 +187,85 @@ async def test_a_replica_that_is_away_is_waited_for_until_the_sentinels_forget_i
     await eventually(is_back, "the replica")
     assert await faults() == []
     await client.aclose()
+
+
+async def test_connections_follow_the_primary_though_its_predecessor_lives_and_takes_writes(fleet: Fleet) -> None:
+    fleet.wait_in_step()
+    environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_PASS_CURRENT": fleet.primary.password}
+    settings, secrets = read(RedisSettings, environment), EnvironmentSecrets(environment)
+    client = redis_connector.connect(settings, secrets)
+    waiting = redis_connector.connect(settings, secrets, blocking_seconds=600, beside=client)
+    old, new = sorted(fleet.servers, key=lambda server: server.port != fleet.now())
+    watching = asyncio.create_task(redis_connector.watch_primary(client))
+    with redis.Redis.from_url(old.url) as at_old, redis.Redis.from_url(new.url) as at_new:
+        await client.set("before", 1)
+        call: Any = waiting.blpop(["late"], 600)
+        late = asyncio.create_task(call)
+        await eventually(lambda: at_old.info("clients")["blocked_clients"], "a call that waits for its reply")
+        # For as long as no sentinel can make it a replica.
+        at_old.execute_command("ACL", "SETUSER", "default", "-replicaof", "-slaveof")
+        try:
+            await asyncio.to_thread(fail_over, fleet)
+
+            async def is_followed() -> bool:
+                with contextlib.suppress(redis.RedisError):
+                    await client.set("after", 1)
+                return bool(at_new.exists("after"))
+
+            await eventually(is_followed, "writes at the new primary")
+            assert at_old.role()[0] == b"master"
+            at_old.rpush("late", "what the old primary will forget")
+            with pytest.raises(RedisConnectionError, match="does not count"):
+                await late
+        finally:
+            at_old.execute_command("ACL", "SETUSER", "default", "+replicaof", "+slaveof")
+    await end(watching)
+    await client.aclose()
+    await waiting.aclose()
+
+
+def fail_over(fleet: Fleet) -> None:
+    """Have a sentinel move the primary, and wait until all have heard of it."""
+    before = fleet.now()
+    with redis.Redis(host=HOST, port=fleet.sentinel_ports[0], password=SENTINEL_PASSWORD, protocol=2) as sentinel:
+        wait_for(lambda: _is_moving(sentinel), "a fail-over that begins")
+    wait_for(lambda: fleet.now() != before, "another primary")
+
+
+def _is_moving(sentinel: redis.Redis) -> bool:
+    with contextlib.suppress(redis.ResponseError):  # "no good replica" while the last fail-over is not quite over
+        return bool(sentinel.sentinel_failover(NAME))
+    return False
+
+
+async def test_connections_are_left_alone_unless_most_sentinels_and_the_server_itself_agree(fleet: Fleet) -> None:
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    async def yes(_: tuple[str, int]) -> bool:
+        return True
+
+    async def no(_: tuple[str, int]) -> bool:
+        return False
+
+    server = await asyncio.start_server(be_silent, HOST, 0)
+    silent = f"{HOST}:{server.sockets[0].getsockname()[1]}"
+    one, two, three = (f"{HOST}:{port}" for port in fleet.sentinel_ports)
+
+    async def moves(*sentinels: str, answer: Callable[[tuple[str, int]], Awaitable[bool]]) -> bool:
+        environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_SENTINELS": ",".join(sentinels)}
+        primary = Primary(read(RedisSettings, environment), EnvironmentSecrets(environment))
+        async with primary.sentinels() as clients:
+            await primary.look(clients, answer)
+        return primary.has_left((HOST, 9))
+
+    await eventually(lambda: moves(silent, two, three, answer=yes), "two sentinels of three that agree")
+    assert not await moves(silent, two, three, answer=no)
+    assert not await moves(one, silent, silent, answer=yes)
+    assert not await moves(one, silent, answer=yes)
+    server.close()
+    await server.wait_closed()
 
 
 async def test_silent_sentinels_are_asked_once_for_all_who_wait() -> None:
