@@ -16,7 +16,7 @@ from hashlib import sha1
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from mutt import keys
 from services.logging_utils import get_logger
@@ -28,6 +28,7 @@ from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 
 ADOPT_SECONDS = 10.0
+FULL_SECONDS = 1.0  # between two claims from a queue that is empty while Redis is full
 
 _adopt = beside(__file__, "adopt")
 _beat = beside(__file__, "beat")
@@ -99,6 +100,10 @@ class Claims(ABC):
             if batch is not None or block <= 0:
                 return batch
             first: Any = await self._redis.blmove(self.source, self._list(lease), block, "RIGHT", "LEFT")  # type: ignore[arg-type]
+        except OutOfMemoryError:
+            # There is nothing to claim, and no reason for doubt: all that a full Redis refuses is to let it wait.
+            await asyncio.sleep(min(block, FULL_SECONDS))
+            return None
         except BaseException:
             self.doubt()
             raise

@@ -78,6 +78,16 @@ async def test_what_a_blocked_claim_brings_to_a_name_that_was_taken_stays_with_t
     assert (await successor.settle(adopted.lease, adopted.entries, Actions())).found == 1
 
 
+async def test_a_full_redis_that_lets_no_claim_wait_is_no_redis_that_was_away(redis_client: Redis) -> None:
+    worker = new_worker(redis_client, "x")
+    await worker.start()
+    await redis_client.config_set("maxmemory", "1")
+    try:
+        assert await worker.claim(10, block=0.1) is None
+    finally:
+        await redis_client.config_set("maxmemory", "0")
+
+
 async def test_a_displaced_worker_adopts_nothing_of_its_successor(redis_client: Redis) -> None:
     worker, successor = new_worker(redis_client, "x"), new_worker(redis_client, "x")
     await worker.start()

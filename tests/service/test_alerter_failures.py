@@ -131,13 +131,18 @@ def test_a_killed_alerter_loses_and_doubles_nothing(trail: Trail, start_service:
     check_exactly_once(trail, ids)
 
 
-def test_another_alerter_recovers_what_a_dead_one_held(trail: Trail, start_service: StartService) -> None:
+def test_another_alerter_recovers_what_a_dead_one_held_though_redis_is_full(
+    trail: Trail, start_service: StartService
+) -> None:
     trail.rule(match_string="page")
     ids, entries = crowd(40)
     trail.redis.lpush("mutt:processing:alerter:dead", *entries)
-    start_service("alerter", **FAST)
-    trail.redis.config_set("maxmemory", "0")
-    check_exactly_once(trail, ids)
+    trail.redis.config_set("maxmemory", "1")
+    try:
+        start_service("alerter", wait=False, **FAST)
+        check_exactly_once(trail, ids)
+    finally:
+        trail.redis.config_set("maxmemory", "0")
 
 
 def test_an_entry_that_kills_its_worker_is_a_dead_letter_in_the_end(trail: Trail, start_service: StartService) -> None:
