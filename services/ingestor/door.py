@@ -66,10 +66,10 @@ class Door:
         self.outcomes = outcomes
         self.room = room
         self.peers = room.peers
-        self.loop_reader = LoopReader()
+        self.loop_reader = LoopReader(self.peers)
         # The doors for other protocols have their own: whoever sends the costliest bodies must not hold up the rest.
-        self.readers = Readers(READERS, "read")
-        self.foreign_readers = Readers(READERS, "read-foreign")
+        self.readers = Readers(READERS, "read", self.peers)
+        self.foreign_readers = Readers(READERS, "read-foreign", self.peers)
         self.latency = process.instruments.latency
         self.tracing = tracing_utils.active()
         self.in_flight = 0

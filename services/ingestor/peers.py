@@ -45,6 +45,7 @@ class Peers:
         self._all: dict[str, Peer] = {}
         self._over: Counter[str] = Counter()
         self.active = 0
+        self.read_seconds = 0.0  # those of whose body was begun last: where a peer stands that begins to wait
         self._taken = self._squares = 0.0
 
     def arrived(self, address: str) -> Peer:
@@ -91,7 +92,6 @@ class Peers:
         for name, peer in list(self._all.items()):
             peer.quiet += 1
             peer.taken *= DECAY
-            peer.read_seconds *= DECAY
             self._taken += peer.taken
             self._squares += peer.taken**2
             if peer.quiet <= QUIET_TICKS:

@@ -1,7 +1,8 @@
 """Who reads bodies, in turn by peer: one that sends a hundred keeps nobody else's waiting.
 
-Of the peers that wait, the one whose bodies took the least time of late is next. The time is the processor's: what a
-body costs can be told neither from its packed size nor from its records.
+Of the peers that wait, the one whose bodies took the least time is next. The time is the processor's: what a body costs
+can be told neither from its packed size nor from its records. Whoever begins to wait stands no further ahead than the
+one that is read, so that a newcomer does not make the others wait for what they had before it came.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from mutt.intake import Taken
-from services.ingestor.peers import Peer
+from services.ingestor.peers import Peer, Peers
 
 MOST_COMPARED = 50  # peers, of those that wait the longest: comparing thousands would take longer than a body
 
@@ -25,14 +26,18 @@ Job = TypeVar("Job")
 class _Lanes(Generic[Job]):
     """Jobs by peer."""
 
-    def __init__(self) -> None:
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
         self._lanes: dict[Peer, deque[Job]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
     def add(self, peer: Peer, job: Job) -> None:
-        self._lanes.setdefault(peer, deque()).append(job)
+        if peer not in self._lanes:
+            peer.read_seconds = max(peer.read_seconds, self._peers.read_seconds)
+            self._lanes[peer] = deque()
+        self._lanes[peer].append(job)
 
     def next(self, may: Callable[[Peer], bool] = lambda _peer: True) -> tuple[Peer, Job] | None:
         """Take the next job, of the peers that may have one."""
@@ -40,6 +45,7 @@ class _Lanes(Generic[Job]):
         peer = min(some, key=lambda peer: peer.read_seconds, default=None)
         if peer is None:
             return None
+        self._peers.read_seconds = max(peer.read_seconds, self._peers.read_seconds)
         lane = self._lanes.pop(peer)
         job = lane.popleft()
         if lane:
@@ -50,8 +56,8 @@ class _Lanes(Generic[Job]):
 class LoopReader:
     """Reads bodies in the event loop, one a round: between two of them it hears whoever else has come."""
 
-    def __init__(self) -> None:
-        self._lanes: _Lanes[Callable[[], None]] = _Lanes()
+    def __init__(self, peers: Peers) -> None:
+        self._lanes: _Lanes[Callable[[], None]] = _Lanes(peers)
 
     def read(self, peer: Peer, work: Callable[[], None]) -> None:
         """Have `work` done when it is the peer's turn."""
@@ -91,11 +97,11 @@ class _Job:
 class Readers:
     """Threads that read large bodies; a peer has one less than there are, so that one is always free for another's."""
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, peers: Peers) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
         self._free = threads
         self._most = max(1, threads - 1)
-        self._lanes: _Lanes[_Job] = _Lanes()
+        self._lanes: _Lanes[_Job] = _Lanes(peers)
         self._under_way: Counter[Peer] = Counter()
 
     def read(

@@ -72,7 +72,8 @@ def test_a_large_body_does_not_wait_for_all_large_bodies_of_another_sender(
 
 
 async def test_the_event_loop_reads_a_body_of_who_had_little_before_the_many_of_another() -> None:
-    peers, reader, read = Peers(), LoopReader(), list[str]()
+    peers, read = Peers(), list[str]()
+    reader = LoopReader(peers)
     bad, good, all_read = peers.arrived(BAD), peers.arrived(GOOD), asyncio.Event()
 
     def work(peer: Peer) -> None:
@@ -90,8 +91,33 @@ async def test_the_event_loop_reads_a_body_of_who_had_little_before_the_many_of_
     assert read.index(GOOD) <= 1
 
 
+async def test_newcomers_do_not_make_another_wait_for_what_it_had_before_they_came() -> None:
+    peers, read, all_read = Peers(), list[str](), asyncio.Event()
+    reader = LoopReader(peers)
+
+    def work(name: str, most: int) -> None:
+        until = time.thread_time() + 0.001
+        while time.thread_time() < until:
+            pass
+        read.append(name)
+        if len(read) == most:
+            all_read.set()
+
+    for _ in range(20):
+        reader.read(peers.arrived(GOOD), partial(work, GOOD, 20))
+    await all_read.wait()
+    all_read.clear()
+    for _ in range(20):
+        reader.read(peers.arrived(BAD), partial(work, BAD, 41))
+    reader.read(peers.arrived(GOOD), partial(work, GOOD, 41))
+    await all_read.wait()
+
+    assert GOOD in read[20:25]
+
+
 async def test_of_hundreds_who_wait_each_is_read_once_before_any_is_read_twice() -> None:
-    peers, reader, read = Peers(), LoopReader(), list[str]()
+    peers, read = Peers(), list[str]()
+    reader = LoopReader(peers)
     all_read, everybody = asyncio.Event(), [f"10.0.0.{number}" for number in range(3 * MOST_COMPARED)]
 
     def work(name: str) -> None:
