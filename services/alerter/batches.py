@@ -98,7 +98,7 @@ class Batches:
             return True
         try:
             if batch.recoveries:
-                # It may be what kills alerters: nothing else is to be held beside it, lest it be counted too.
+                # It may hold what kills alerters: nothing else is to be held beside it, lest it be counted too.
                 await self._judged.join()
             work = await self._judge(batch)
         except BaseException:

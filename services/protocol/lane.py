@@ -9,6 +9,7 @@ from mutt.settings import AlerterSettings, MoogForwarderSettings
 
 CLAIM_MOST = 1000  # entries
 CLAIM_BYTES = 8 * 1024 * 1024
+RECOVERED_TOGETHER = 32  # entries: near the root of what a dead worker leaves, see docs/decisions/0069
 
 
 class FencedError(TransientError):
@@ -31,7 +32,10 @@ class SideList(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Names and times (seconds) of one lane; `source` is where claims take from, at its right end."""
+    """Names and times (seconds) of one lane; `source` is where claims take from, at its right end.
+
+    `together` bounds a batch of entries that were recovered once; those that were more often come alone.
+    """
 
     service: str
     source: str
@@ -40,6 +44,7 @@ class Lane:
     interval: float
     timeout: float
     side: SideList | None = None
+    together: int = 1
 
     @property
     def recoveries(self) -> str:
@@ -70,6 +75,8 @@ def alerter_lane(settings: AlerterSettings) -> Lane:
         settings.heartbeat_interval,
         settings.janitor_timeout,
         SideList(keys.AUDIT_PROCESSING_PREFIX, keys.AUDIT_PENDING),
+        # Two deaths may count an entry that was only claimed with the culprit: they must not make it a dead letter.
+        RECOVERED_TOGETHER if settings.max_retries > 1 else 1,
     )
 
 

@@ -42,7 +42,7 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class Batch:
-    """Claimed entries, the oldest first; `recoveries` > 0 marks a lone entry that was recovered so often.
+    """Claimed entries, the oldest first; each of them was recovered `recoveries` times, a lone one if more than once.
 
     `depths` are those of the queues that the claim asked for; `claimed_at` is on the monotonic clock.
     """
@@ -170,7 +170,8 @@ class Claims(ABC):
         names = [self.lane.heartbeat(lease.pod), self._list(lease), self.source, self._recoveries, *depth_keys]
         digest = "" if first is None else _digest(first)
         most = min(most, CLAIM_MOST)
-        status, recoveries, depths, taken = await _claim(self._redis, names, [lease.token, most, CLAIM_BYTES, digest])
+        args: list[str | int] = [lease.token, most, CLAIM_BYTES, digest, self.lane.together]
+        status, recoveries, depths, taken = await _claim(self._redis, names, args)
         if not status:
             raise FencedError(f"{lease.pod} lost its heartbeat")
         self.hold(taken, lease)
@@ -193,8 +194,11 @@ class Claims(ABC):
             entry, count = listed[place], counts[place] if counts else 0
             if not wanted[entry]:
                 continue
-            # By the rule of claims: up to a recovered entry, which comes alone.
-            if recoveries or len(entries) >= min(most, CLAIM_MOST) or (count and entries):
+            if len(entries) >= min(most, CLAIM_MOST):
+                break
+            # By the rule of claims.
+            is_full = count > 1 or (count == 1 and len(entries) >= self.lane.together)
+            if entries and (count != recoveries or is_full):
                 break
             wanted[entry] -= 1
             entries.append(entry)

@@ -20,7 +20,7 @@ from services.protocol.lane import FencedError
 from services.protocol.recovery import recover_all
 from services.protocol.worker import Batch, SideClaims, Worker
 from tests.protocol.lane_bench import Bench, Gate, counter
-from tests.protocol.lane_model import MOST, RECOVERIES, RETRIES
+from tests.protocol.lane_model import MOST, RETRIES
 from tests.protocol.lane_names import RUNS
 from tests.protocol.lane_state import COMMITTED, REFUSED, WAITS, State
 from tests.protocol.lane_state import Batch as Planned
@@ -195,9 +195,10 @@ class Driver(Bench):
         actions = Actions(limits=PatternLimits(1000, 3600, 1000, "mutt:unhandled:overflow", ALERTS))
         for place, entry in enumerate(batch.entries):
             event, retries = entry[0], int(entry[1:] or 0) + 1
-            if batch.recoveries > RECOVERIES or (event == REFUSED and batch.stage == COMMITTED and retries > RETRIES):
+            is_refused = event == REFUSED and batch.stage == COMMITTED and not self.model.is_dead(batch)
+            if self.model.is_dead(batch) or (is_refused and retries > RETRIES):
                 actions.push(place, DEAD, event.encode())
-            elif event == REFUSED and batch.stage == COMMITTED:
+            elif is_refused:
                 actions.push_first(place, QUEUE, f"{event}{retries}".encode())
             else:
                 actions.push(place, ALERTS, event.encode())

@@ -224,8 +224,21 @@ class ClaimsRecoveredWithOthers(LaneModel):
         return super().is_dead(batch) and len(batch.entries) == 1
 
 
+class GroupsAtAnyCount(LaneModel):
+    """Recovered entries that are claimed in groups however often they were recovered."""
+
+    def goes_along(self, count: int, recoveries: int, size: int) -> bool:
+        return bool(count) == bool(recoveries) and (count == 0 or size < self.together)
+
+
+class GroupsUnderASmallLimit(LaneModel):
+    """Recovered entries that are claimed in groups although two recoveries make a dead letter."""
+
+    limit = 1
+
+
 class KeepsRecoveredBesideOthers(LaneModel):
-    """Recovered entry that is claimed alone, but judged while another batch is on its way."""
+    """Recovered entries that are claimed for themselves, but judged while another batch is on its way."""
 
     def may_claim_beside(self, settling: Batch) -> bool:
         return self.pipelined
@@ -300,6 +313,8 @@ HOLES: dict[type[LaneModel], LaneModel] = {
     CountsNoRecovery: CountsNoRecovery("aK", ONE, names=ALONE),
     ClaimsRecoveredWithOthers: ClaimsRecoveredWithOthers("aK", ONE),
     KeepsRecoveredBesideOthers: KeepsRecoveredBesideOthers("aKb", {"any": 0}, names=ALONE, pipelined=True),
+    GroupsAtAnyCount: GroupsAtAnyCount("aK", {"any": 0}, names=ALONE),
+    GroupsUnderASmallLimit: GroupsUnderASmallLimit("aK", {"any": 0}, names=ALONE),
     ClaimsInTwoCalls: ClaimsInTwoCalls("ab", ONE),
     SettlesWithoutTheFence: SettlesWithoutTheFence("ab", ONE),
     HandsBackBlindly: HandsBackBlindly("ab", {"any": 1, "stop": 1}, names=SAME, pipelined=True),

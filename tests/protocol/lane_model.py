@@ -32,12 +32,15 @@ from tests.protocol.lane_state import (
 )
 
 MOST = 2  # entries in a claim
-RECOVERIES = 1  # more make a dead letter
+TOGETHER = 2  # entries in a claim of those that were recovered once
 RETRIES = 1
 
 
 class LaneModel(LaneNames):
     """The whole lane: claims, audit, settle and the rows that wait, over the names."""
+
+    limit = 2  # more recoveries make a dead letter
+    together = TOGETHER
 
     def steps(self, state: State) -> Iterator[Step]:
         """Yield each thing that may happen next."""
@@ -144,18 +147,22 @@ class LaneModel(LaneNames):
         yield from self.tell(f"{RUNS[who]} claims {batch.entries} in all", claimed, given_up)
 
     def taken(self, state: State, name: str, most: int = MOST, *, is_first: bool = True) -> tuple[State, Batch]:
-        """Move entries from the queue; the batch stops before one that was recovered, which comes alone."""
+        """Move entries from the queue that go together; behind what BLMOVE brought none that was recovered."""
         count, recoveries = 0, 0
         for entry in reversed(state.queue[-most:]):
-            if state.count(entry):
-                if count == 0 and is_first:
-                    count, recoveries = 1, state.count(entry)
+            if count == 0 and is_first:
+                recoveries = state.count(entry)
+            elif not self.goes_along(state.count(entry), recoveries, count):
                 break
             count += 1
         queue, moved = state.queue[: len(state.queue) - count], state.queue[len(state.queue) - count :]
         slot = state.slot(name)
         after = state._replace(queue=queue).with_slot(slot._replace(main=moved + slot.main)).touching(moved)
         return after, Batch(moved[::-1], name, CLAIMED, recoveries)
+
+    def goes_along(self, count: int, recoveries: int, size: int) -> bool:
+        """Tell whether an entry joins a batch: those that were never recovered do, and few that were once."""
+        return count == recoveries and (count == 0 or (count == 1 and size < self.together))
 
     def not_in_flight(self, state: State, run: Run) -> Entries:
         """Return what the own list has and no batch of this token."""
@@ -164,19 +171,20 @@ class LaneModel(LaneNames):
 
     def adopted(self, state: State, name: str, entries: Entries) -> Batch:
         """Make a batch of what is not in flight, by the rule of claims."""
-        if state.count(entries[0]):
-            return Batch(entries[:1], name, CLAIMED, state.count(entries[0]))
-        most = next((place for place, entry in enumerate(entries[:MOST]) if state.count(entry)), MOST)
-        return Batch(entries[:most], name, CLAIMED)
+        recoveries = state.count(entries[0])
+        size = 1
+        while size < min(MOST, len(entries)) and self.goes_along(state.count(entries[size]), recoveries, size):
+            size += 1
+        return Batch(entries[:size], name, CLAIMED, recoveries)
 
     # From the claim to the settle.
 
     def is_dead(self, batch: Batch) -> bool:
         """Tell whether a batch is one entry that was recovered too often: it goes to the dead letters unread."""
-        return batch.recoveries > RECOVERIES
+        return batch.recoveries > self.limit
 
     def may_claim_beside(self, settling: Batch) -> bool:
-        """Tell whether more may be claimed while a batch is on its way: never beside one that was recovered."""
+        """Tell whether more may be claimed while a batch is on its way: never beside what was recovered."""
         return self.pipelined and not settling.recoveries
 
     def is_at_work(self, run: Run, batch: Batch) -> bool:

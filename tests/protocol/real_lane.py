@@ -18,6 +18,7 @@ from services.protocol.worker import Worker
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 
+TOGETHER = 2  # as the model has it
 QUEUE, ALERTS, DEAD = "mutt:ingest_queue", "mutt:alert_queue", "mutt:dlq:alerter"
 SERVICE = "alerter"
 
@@ -25,7 +26,7 @@ SERVICE = "alerter"
 def new_lane(timeout: float = 3600) -> Lane:
     """Return the lane; its heartbeats end when a test ends them."""
     side = SideList(keys.AUDIT_PROCESSING_PREFIX, keys.AUDIT_PENDING)
-    return Lane(SERVICE, QUEUE, "mutt:processing:alerter", "mutt:heartbeat:alerter", 1, timeout, side)
+    return Lane(SERVICE, QUEUE, "mutt:processing:alerter", "mutt:heartbeat:alerter", 1, timeout, side, TOGETHER)
 
 
 LANE = new_lane()
@@ -67,10 +68,10 @@ def _is(name: str, arguments: tuple[Any, ...]) -> bool:
             return bool(command == name)
 
 
-def new_worker(client: Redis, pod: str) -> Worker:
+def new_worker(client: Redis, pod: str, lane: Lane = LANE) -> Worker:
     """Return a worker that has not started yet."""
     instruments = CommonInstruments(CollectorRegistry())
-    return Worker(LANE, pod, client, Health(SERVICE, instruments), instruments)
+    return Worker(lane, pod, client, Health(SERVICE, instruments), instruments)
 
 
 def new_janitor(client: Redis, timeout: float = 0) -> Janitor:

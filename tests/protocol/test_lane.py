@@ -12,6 +12,13 @@ from tests.protocol.lane_holes import HOLES, ONE
 from tests.protocol.lane_model import LaneModel
 from tests.protocol.lane_promises import explored
 
+
+class OneByOne(LaneModel):
+    """The lane where two recoveries make a dead letter: there are no groups then."""
+
+    limit = together = 1
+
+
 CRASHES = {"any": 2, "crash": 1, "stall": 1, "lost": 1}
 EXPLORATIONS = {
     "two runs": LaneModel("ab", CRASHES),
@@ -24,6 +31,7 @@ EXPLORATIONS = {
     "PostgreSQL stays away": LaneModel("ab", {"any": 2, "crash": 1, "lost": 1, "database": 1}, database_returns=False),
     "an event that kills": LaneModel("aKb", {"any": 1, "crash": 1, "lost": 1}, pipelined=True),
     "an event that kills one run": LaneModel("aKb", CRASHES, names=("x",), pipelined=True),
+    "an event that kills, and a small limit": OneByOne("aKb", {"any": 1, "crash": 1, "lost": 1}, pipelined=True),
     "a row that is refused": LaneModel("aR", {**CRASHES, "database": 1}),
     "Redis away": LaneModel("ab", {"any": 2, "redis": 1, "crash": 1, "lost": 1}),
 }

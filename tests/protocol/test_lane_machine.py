@@ -42,7 +42,7 @@ WAY = [
         "the heartbeat of x expires",
         "the janitor of B",
     ),
-    *("B claims ('a',)", *SETTLED, "B claims ('R',)", *SETTLED, "B claims ('R1', 'b')", *SETTLED),
+    *("B claims ('a', 'R')", *SETTLED, "B claims ('R1', 'b')", *SETTLED),
 ]
 
 

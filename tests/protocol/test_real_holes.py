@@ -98,7 +98,7 @@ HOLES: dict[str, tuple[InScript | InMethod, LaneModel, list[str]]] = {
     "settle that keeps the recovery counts": (
         InScript("settle", "redis.call('HDEL', KEYS[3]", "redis.call('HGET', KEYS[3]"),
         two(),
-        [*DISPLACED, "B claims ('a',)", "B judges", "B commits", "B settles"],
+        [*DISPLACED, "B claims", "B judges", "B commits", "B settles"],
     ),
     "wrong end at recovery": (
         InScript(
@@ -128,9 +128,14 @@ HOLES: dict[str, tuple[InScript | InMethod, LaneModel, list[str]]] = {
         [*DISPLACED, "! A is asked to stop", "A hands back what it holds", "A releases"],
     ),
     "claim of a recovered entry with others": (
-        InScript("claim", "local count = redis.call('HGET', KEYS[4], redis.sha1hex(entry))", "local count = false"),
+        InScript("claim", "count ~= recoveries or ", ""),
+        two(events="a", later="b"),
+        [*DISPLACED, "b comes", "B claims ('a',)"],
+    ),
+    "claim of entries in a group that were recovered twice": (
+        InScript("claim", "count > 1 or ", ""),
         two(),
-        [*DISPLACED, "B claims ('a',)"],
+        [*DISPLACED, "B claims ('a', 'b')", "! B is killed", "B takes the name", "B hands back", "B claims ('a',)"],
     ),
     "claim without the fence": (
         InScript("claim", "if redis.call('GET', KEYS[1]) ~= ARGV[1] then", "if false then"),

@@ -3,12 +3,14 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
 
 from mutt import keys
 from scripts.devtools.embedded import PostgresServer, RedisServer
+from services.protocol.lane import RECOVERED_TOGETHER
 from tests.harness.entries import queue_entry
 from tests.harness.processes import ServiceProcess, StartService, fetch
 from tests.harness.proxy import Proxy
@@ -158,6 +160,34 @@ def test_an_entry_that_kills_its_worker_is_a_dead_letter_in_the_end(trail: Trail
     assert (letter["_mutt"]["event_id"], letter["_mutt"]["last_error"]["type"]) == (killer[0], "recovered")
     assert [str(row["event_id"]) for row in trail.wait_rows(1)] == [other[0]]
     wait_for(lambda: alerter.metric("mutt_alerter_events_processed_total", status="poison") == 1, "1 counted")
+    assert not trail.redis.exists("mutt:recoveries:alerter")
+
+
+def test_of_what_dies_with_a_killer_only_the_killer_is_a_dead_letter(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    _, entries = crowd(40)
+    digest = hashlib.sha1(entries[0], usedforsecurity=False).hexdigest()
+    trail.send(*entries)
+    held = []
+
+    def held_after(deaths: int) -> int:
+        counted = int(trail.redis.hget("mutt:recoveries:alerter", digest) or 0)
+        return trail.length("mutt:processing:alerter:alerter-0") if counted == deaths else 0
+
+    with psycopg.connect(trail.database_url) as connection:
+        # What is claimed stays until its alerter is killed.
+        connection.execute("LOCK TABLE event_audit_log IN SHARE MODE")
+        alerter = start_service("alerter", ALERTER_DATABASE_GRACE="600", ALERTER_MAX_RETRIES="3")
+        for deaths in range(4):
+            held.append(wait_for(partial(held_after, deaths), "the first entry claimed again"))
+            alerter.kill()
+            alerter.restart(wait=False)
+        trail.wait_length(DEAD, 1)
+    assert held == [40, RECOVERED_TOGETHER, 1, 1]
+    assert trail.entries(DEAD)[0]["message"] == "page 0"
+    assert len(trail.wait_rows(39)) == 39
+    trail.wait_length(ALERTS, 39)
+    wait_for(trail.nothing_is_held, "nothing is held")
     assert not trail.redis.exists("mutt:recoveries:alerter")
 
 

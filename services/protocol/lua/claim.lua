@@ -2,9 +2,10 @@
 -- KEYS[1] heartbeat  KEYS[2] processing list  KEYS[3] queue  KEYS[4] recovery counts (hash)
 -- KEYS[5..] queues whose depth the caller wants to know
 -- ARGV[1] token  ARGV[2] most entries  ARGV[3] most bytes  ARGV[4] SHA-1 of an entry claimed just before ('' if none)
--- Returns {status, recoveries, depths, entries}: status 1, or 0 when the heartbeat holds another token; recoveries > 0
--- says that the batch is one entry that was recovered so often. A batch stops before a recovered entry, so that an entry
--- that kills its worker is claimed alone and nothing else gathers counts.
+-- ARGV[5] most entries of a batch of those that were recovered once
+-- Returns {status, recoveries, depths, entries}: status 1, or 0 when the heartbeat holds another token; recoveries says
+-- how often each of the entries was recovered. A batch holds entries that never were, or few that were once, or one that
+-- was more often: so an entry that kills its worker is soon claimed alone, and no other gathers more than two of its counts.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {0, 0, {}, {}}
 end
@@ -34,18 +35,14 @@ if most < 1 then
   return {1, 0, depths, {}}
 end
 local tail = redis.call('LRANGE', KEYS[3], -most, -1)
-local taken, bytes, recoveries = {}, 0, 0
+local taken, bytes, recoveries, together = {}, 0, 0, tonumber(ARGV[5])
 for i = #tail, 1, -1 do
   local entry = tail[i]
-  if counted then
-    local count = redis.call('HGET', KEYS[4], redis.sha1hex(entry))
-    if count then
-      if #taken == 0 and ARGV[4] == '' then
-        taken[1] = entry
-        recoveries = tonumber(count)
-      end
-      break
-    end
+  local count = counted and tonumber(redis.call('HGET', KEYS[4], redis.sha1hex(entry)) or '0') or 0
+  if #taken == 0 and ARGV[4] == '' then
+    recoveries = count
+  elseif count ~= recoveries or count > 1 or (count == 1 and #taken >= together) then
+    break
   end
   bytes = bytes + #entry
   if #taken > 0 and bytes > tonumber(ARGV[3]) then
