@@ -162,7 +162,13 @@ class AlerterSettings(CommonSettings):
     janitor_timeout: int = var(
         "ALERTER_JANITOR_TIMEOUT", 30, "Heartbeat expiry (seconds), at least 3 heartbeats", low=3, high=86_400
     )
-    max_retries: int = var("ALERTER_MAX_RETRIES", 3, "Max retries before DLQ", low=0, high=1000)
+    max_retries: int = var(
+        "ALERTER_MAX_RETRIES",
+        3,
+        "Max retries before DLQ; below 2, what a dead alerter held is claimed one by one",
+        low=0,
+        high=1000,
+    )
     brpoplpush_timeout: int = var(
         "BRPOPLPUSH_TIMEOUT", 5, "Longest wait of one blocking claim (seconds)", low=1, high=60
     )
