@@ -37,23 +37,23 @@ def reply_before_push() -> None:
 
     class Answered:
         def __init__(self, submission: Any) -> None:
-            self._submission = submission
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._submission, name)
+            # Now: one that is answered holds nothing any more.
+            self.peer, self.single, self.size = submission.peer, submission.single, submission.size
+            self.entries, self.quarantine = submission.entries, submission.quarantine
 
         def taken(self, depth: int) -> None:
             """Do nothing: it is answered."""
 
         refused = taken
 
-    async def later(self: GroupCommit, submission: Any) -> None:
+    async def later(self: GroupCommit, answered: Answered) -> None:
         await asyncio.sleep(LATER)
-        submit(self, Answered(submission))  # type: ignore[arg-type]
+        submit(self, answered)  # type: ignore[arg-type]
 
     def at_once(self: GroupCommit, submission: Any) -> None:
+        answered = Answered(submission)
         submission.taken(1)
-        _tasks.add(asyncio.create_task(later(self, submission)))
+        _tasks.add(asyncio.create_task(later(self, answered)))
 
     GroupCommit.submit = at_once  # type: ignore[method-assign]
 

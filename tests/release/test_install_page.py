@@ -176,7 +176,8 @@ def choose_ports(system: System) -> dict[str, str]:
 def reload_what_has_just_been_started(system: System) -> None:
     """Restart and reload each service in one breath: it may die of a SIGHUP that it does not hear yet."""
     for name in SERVICES:
-        assert system.run("sh", "-c", f"systemctl restart mutt-{name} && systemctl reload mutt-{name}") == ""
+        said = system.run("sh", "-c", f"systemctl restart mutt-{name} && systemctl reload mutt-{name}")
+        assert said == "" or f"Job for mutt-{name}.service failed" in said  # the reload's, when it died of it
 
 
 def wait_healthy(health: str) -> None:
