@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,9 +41,9 @@ class Console(Path):
         self.waiting = list(self.asked())
         self.is_again = False
 
+    @abstractmethod
     def asked(self) -> Iterable[Request]:
         """Return what is asked for, in this order."""
-        raise NotImplementedError
 
     def live(self, victim: Victim) -> bool:
         """Send what is not answered yet."""

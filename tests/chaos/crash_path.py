@@ -2,6 +2,7 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ NAMES = QueueNames()
 HOST = "host1.example"
 
 
-class Path:
+class Path(ABC):
     """One workload. `victim` is the service or script that dies, `name` is what points.py calls the path."""
 
     name: ClassVar[str]
@@ -38,23 +39,23 @@ class Path:
         """The steps that this workload has to come to."""
         return {step.name for step in STEPS if self.name in step.paths}
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  (a workload may need nothing)
         """Put there what the first run finds."""
 
+    @abstractmethod
     def live(self, victim: Victim) -> bool:
         """Let the first run work; False when it was killed at its point, True when the workload was over."""
-        raise NotImplementedError
 
-    def revive(self) -> None:
+    def revive(self) -> None:  # noqa: B027  (or break nothing)
         """Mend what the workload broke, before the next run."""
 
     def live_on(self, victim: Victim) -> bool:
         """Let the next run come to the end; False when it died, which it must not."""
         return self.live(victim)
 
+    @abstractmethod
     def faults(self) -> Iterable[str]:
         """Tell what is not as promised."""
-        raise NotImplementedError
 
     def start(self, point: str = "") -> Victim:
         """Start the victim."""
