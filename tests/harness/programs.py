@@ -28,6 +28,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "curl": "curl",
     "rsync": "rsync",
+    "wrk": "wrk",
 }
 # Programs that are on no PATH.
 FOLDERS = {"postgres": POSTGRES, "initdb": POSTGRES, "pg_ctl": POSTGRES}
