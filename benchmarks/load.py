@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -42,7 +42,8 @@ class Target:
 class Load:
     """How to send: until `seconds` are over or `events` were sent; `batch` 1 means single events.
 
-    `rate` is events a second over all connections (0: as fast as the replies come).
+    `rate` is events a second over all connections (0: as fast as the replies come). `requests` are whole requests
+    that are sent in turn instead of those that are made here. `ended` may tell that it is enough.
     """
 
     connections: int = 64
@@ -51,6 +52,8 @@ class Load:
     batch: int = 1
     rate: float = 0.0
     make: Callable[[int], bytes] | None = None
+    requests: Sequence[bytes] = ()
+    ended: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -173,7 +176,9 @@ class _Run:
         )
         self._head = head.encode()
         # Bodies are made beforehand and used in turn: making them costs more than taking them.
-        self._bodies = [self._packed(self._make(number * load.batch)) for number in range(500 // load.batch + 1)]
+        self._bodies = load.requests or [
+            self._packed(self._make(number * load.batch)) for number in range(500 // load.batch + 1)
+        ]
         self._sent = 0
         self._open = load.connections
         self._deadline = time.perf_counter() + load.seconds
@@ -182,7 +187,8 @@ class _Run:
 
     def next_request(self) -> bytes | None:
         load = self._load
-        if time.perf_counter() >= self._deadline or (load.events is not None and self._sent >= load.events):
+        over = time.perf_counter() >= self._deadline or (load.events is not None and self._sent >= load.events)
+        if over or load.ended():
             return None
         number, self._sent = self._sent // load.batch, self._sent + load.batch
         if load.make is not None:

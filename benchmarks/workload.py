@@ -1,4 +1,4 @@
-"""The events and rules that the benchmarks run on: 100 rules, syslog lines of about 350 bytes as JSON."""
+"""The events and rules that the benchmarks run on: 100 rules, syslog lines of about 364 bytes as JSON."""
 
 import itertools
 import json
@@ -15,7 +15,8 @@ LITERALS = (
     "CDP-4-DUPLEX_MISMATCH", "IP-4-DUPADDR", "SNMP-3-AUTHFAIL",
 )  # fmt: skip
 FILLER = (
-    "neighbor state changed on the uplink of the distribution layer, see the runbook of the site for what to do next"
+    "neighbor state changed on the uplink of the distribution layer, see the runbook of the site for what to do next "
+    "and whom to call then"
 )
 RULES = 100
 
@@ -62,3 +63,10 @@ def events(count: int, seed: int = 1) -> Iterator[bytes]:
             "program": "ios",
         }
         yield json.dumps(event, separators=(",", ":")).encode()
+
+
+def bodies(count: int, batch: int, seed: int = 1) -> list[bytes]:
+    """Return the bodies of the requests that bring `count` events: single objects, or arrays of `batch`."""
+    source = events(count, seed)
+    chunks = iter(lambda: list(itertools.islice(source, batch)), [])
+    return [chunk[0] if batch == 1 else b"[" + b",".join(chunk) + b"]" for chunk in chunks]

@@ -1,4 +1,4 @@
-"""Outside programs that tests talk to: those of the machine, or of Debian's packages unpacked into .tools/."""
+"""Outside programs that tests and benchmarks talk to: the machine's, or of Debian's packages unpacked into .tools/."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ POSTGRES = "postgresql/15/bin"
 PACKAGES = {
     "redis-server": "redis-server",
     "redis-cli": "redis-tools",
+    "redis-benchmark": "redis-tools",
     "postgres": "postgresql-15",
     "initdb": "postgresql-15",
     "pg_ctl": "postgresql-15",
@@ -52,15 +53,23 @@ class Program(NamedTuple):
 
 def program(name: str) -> Program:
     """Return the program; skips the test, saying what is missing, where it is neither installed nor unpacked."""
-    found = _find(name)
+    found = find(name)
     if found is None:
         pytest.skip(f"{name} is not here: bash .ci/programs unpacks Debian's {PACKAGES[name]} into .tools/")
+    return found
+
+
+def find(name: str) -> Program | None:
+    """Return the program, or None where it is neither installed nor unpacked."""
+    path = _find(name)
+    if path is None:
+        return None
     environment = dict(os.environ)
-    if found.is_relative_to(TOOLS):
+    if path.is_relative_to(TOOLS):
         libraries = [TOOLS / "usr" / "lib" / "syslog-ng", *sorted((TOOLS / "usr" / "lib").glob("*-linux-gnu*"))]
         libraries += sorted((TOOLS / "lib").glob("*-linux-gnu*"))
         environment["LD_LIBRARY_PATH"] = ":".join(map(str, libraries))
-    return Program(found, environment)
+    return Program(path, environment)
 
 
 def library_folder(of: Program) -> Path:
