@@ -2,7 +2,7 @@
 
     python benchmarks/footprint.py [--events 50000] [--json]
 
-The services run on real servers with the benchmarks' events (about 350 bytes of JSON) and 100 rules, of which each that
+The services run on real servers with the benchmarks' events (about 364 bytes of JSON) and 100 rules, of which each that
 matches forwards; alerters and forwarders start when the queue before them is full, so that what waits can be measured.
 """
 
@@ -17,11 +17,13 @@ from typing import Any
 
 import psutil
 import psycopg
+import uvloop
 from psycopg.sql import SQL, Identifier
 
 from benchmarks import machine
-from benchmarks.machine import LoadProcess, Servers
-from benchmarks.workload import RULES, rules
+from benchmarks.load import Load, Target, run
+from benchmarks.machine import Servers
+from benchmarks.workload import RULES, bodies, rules
 from scripts.devtools.embedded import HOST, free_port
 from scripts.devtools.services import SERVICES, database_environment, port_environment, redis_environment
 from scripts.migrate import migrate
@@ -117,7 +119,11 @@ def measure(stage: Stage, events: int) -> dict[str, Any]:
 
     processes["ingestor"], port = stage.start("ingestor")
     note("idle")
-    LoadProcess(f"http://{HOST}:{port}", KEY, count=events, batch=BATCH).run()
+    made = bodies(events, BATCH)
+    load = Load(events=events, seconds=machine.DEADLINE, batch=BATCH, make=lambda first: made[first // BATCH])
+    sent = uvloop.run(run(Target.of_url(f"http://{HOST}:{port}", KEY), load))
+    if sent.accepted != events:
+        raise SystemExit(f"{sent.accepted} of {events} events were taken: {sent}")
     with stage.servers.client as client:
         written = client.info("persistence")["aof_current_size"] / events
     redis = {"ingest_queue": stage.entry_bytes("mutt:ingest_queue"), "append_only_file": written}

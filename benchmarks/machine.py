@@ -4,7 +4,6 @@ import os
 import platform
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,32 +146,6 @@ def wait_healthy(port: int, what: str, started: Sequence[psutil.Process]) -> Non
 def _require_running(started: Sequence[psutil.Process], what: str) -> None:
     if any(process.status() == psutil.STATUS_ZOMBIE for process in started):
         raise SystemExit(f"a process ended while waiting for {what}")
-
-
-class LoadProcess:
-    """The load generator in its own process: made first, started later, its report last."""
-
-    def __init__(self, url: str, key: str, *, count: int, batch: int, connections: int = 64, seed: int = 1) -> None:
-        command = [
-            sys.executable,
-            str(TREE / "benchmarks" / "client.py"),
-            url,
-            key,
-            f"--count={count}",
-            f"--batch={batch}",
-        ]
-        command += [f"--connections={connections}", f"--seed={seed}"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        if self.process.stdout.readline().strip() != "ready":
-            raise SystemExit("the load generator did not start")
-
-    def run(self) -> str:
-        """Send everything and return the report as JSON."""
-        output, _ = self.process.communicate("go\n")
-        if self.process.returncode:
-            raise SystemExit(f"the load generator failed: {output}")
-        return output
 
 
 def database_url(server: PostgresServer, name: str) -> str:
