@@ -1,0 +1,185 @@
+"""What the curves of growth run on: two servers, a database with rules, services, and the open-loop load."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from benchmarks import machine
+from benchmarks.machine import Servers
+from benchmarks.workload import RULES, events, rules
+from mutt.intake import Intake, Limits, Receipt
+from scripts.devtools.embedded import HOST, free_port
+from scripts.devtools.services import SERVICES, database_environment, port_environment, redis_environment
+from scripts.migrate import migrate
+
+KEY = "benchmark-key"
+QUEUE = "mutt:ingest_queue"
+PROCESSING = "mutt:processing:alerter:bench"
+NO_LIMIT = 10**9
+_names = count(1)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that runs."""
+
+    process: psutil.Process
+    port: int  # its first: HTTP, else metrics
+
+    @property
+    def url(self) -> str:
+        """Return its base URL."""
+        return f"http://{HOST}:{self.port}"
+
+
+class Stage:
+    """Servers and a fresh database; services are started on it by name."""
+
+    def __init__(self, servers: Servers, *, rule_count: int = RULES, handling: str = "Log_only") -> None:
+        self.servers = servers
+        self.database = machine.database_url(servers.postgres, f"stage_{next(_names)}")
+        self.log = Path(tempfile.gettempdir()) / "mutt-benchmark-growth.log"
+        migrate(self.database)
+        self.set_rules(rule_count, handling)
+        self.clear()
+
+    def set_rules(self, number: int, handling: str = "Log_only") -> None:
+        """Replace the rules."""
+        with psycopg.connect(self.database) as connection:
+            connection.execute("DELETE FROM alert_rules")
+            copy = (
+                "COPY alert_rules (match_string, trap_oid, match_type, priority, prod_handling, dev_handling,"
+                " team_assignment) FROM STDIN"
+            )
+            with connection.cursor().copy(copy) as stream:
+                for rule in rules(number):
+                    row = (rule.match_string, rule.trap_oid, rule.match_type, rule.priority, handling, handling, "NETO")
+                    stream.write_row(row)
+
+    def clear(self) -> None:
+        """Empty Redis and the audit; nothing is shed, no limit is met."""
+        with self.servers.client as client:
+            client.flushall()
+            names = ("alerter_queue_warn_threshold", "alerter_queue_shed_threshold", "max_ingest_queue_size")
+            client.mset({f"mutt:config:{name}": NO_LIMIT for name in names} | {"mutt:config:moog_rate_limit": 100_000})
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            connection.execute("TRUNCATE event_audit_log")
+
+    @contextmanager
+    def running(self, *names: str, environ: Mapping[str, str] | None = None) -> Iterator[list[Running]]:
+        """Start services by their names, and end them."""
+        with ExitStack() as stack:
+            started = []
+            for name in names:
+                ports = {use: free_port() for use in SERVICES[name].ports}
+                settings = redis_environment(self.servers.redis.url) | database_environment(self.database)
+                settings |= port_environment(SERVICES[name], ports)
+                settings |= {"POD_NAME": "bench", "MUTT_BIND_HOST": HOST, "DYNAMIC_CONFIG_ENABLED": "true"}
+                settings |= {"INGEST_API_KEY": KEY, "WEBUI_API_KEY": KEY, "WEBUI_INSECURE_COOKIES": "true"}
+                settings |= environ or {}
+                (process,) = stack.enter_context(machine.processes([SERVICES[name].command], settings, self.log))
+                machine.wait_healthy(ports.get("health") or ports["http"], f"{name} (log: {self.log})", [process])
+                started.append(Running(process, ports.get("http") or ports["metrics"]))
+            yield started
+
+    def cpu(self, *services: Running) -> float:
+        """Return the CPU seconds so far of services and both servers."""
+        return machine.cpu_seconds([*(each.process for each in services), *self.servers.processes()])
+
+    def drained(self) -> bool:
+        """Tell whether no event waits or is being worked on."""
+        with self.servers.client as client, client.pipeline() as pipeline:
+            pipeline.llen(QUEUE)
+            pipeline.llen(PROCESSING)
+            return not any(pipeline.execute())
+
+    def fill(self, entries: Sequence[bytes]) -> None:
+        """Put entries into the ingest queue as they would have come."""
+        with self.servers.client as client:
+            for start in range(0, len(entries), 1000):
+                client.lpush(QUEUE, *entries[start : start + 1000])
+
+    def depth(self) -> int:
+        """Return the length of the ingest queue."""
+        with self.servers.client as client:
+            return int(client.llen(QUEUE))
+
+
+class Entries:
+    """Queue entries as the ingestor makes them, each with an id of its own."""
+
+    def __init__(self, different: int = 5000) -> None:
+        intake = Intake(("timestamp", "message", "hostname"), Limits(), os.urandom)
+        self._count = count()
+        self._parts: list[tuple[bytes, list[bytes]]] = []
+        for event in events(different):
+            taken = intake.read(event, "", "application/json", Receipt(time.time_ns() // 1000)).accepted[0]
+            event_id = taken.event_id.encode()
+            self._parts.append((event_id[:24], taken.entry.split(event_id)))
+
+    def fresh(self, number: int) -> list[bytes]:
+        """Return entries that nobody had before."""
+        made = []
+        for place in islice(self._count, number):
+            start, parts = self._parts[place % len(self._parts)]
+            made.append((start + b"%012x" % place).join(parts))
+        return made
+
+
+class Command:
+    """A module of the benchmarks in its own process, which prints `ready`, starts at a line and ends with a report."""
+
+    def __init__(self, module: str, url: str, **options: float) -> None:
+        given = [f"--{name}={value}" for name, value in options.items()]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", url, KEY, *given],
+            cwd=machine.TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{module} did not start")
+
+    def start(self) -> None:
+        """Let it begin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def report(self) -> dict[str, Any]:
+        """Return what it saw, once it has ended."""
+        output, _ = self._process.communicate()
+        if self._process.returncode:
+            raise SystemExit("a load generator failed")
+        report: dict[str, Any] = json.loads(output)
+        return report
+
+    def run(self) -> dict[str, Any]:
+        """Start it and wait for its report."""
+        self.start()
+        return self.report()
+
+
+class OpenLoad(Command):
+    """The open-loop generator; ends the benchmark where events were refused."""
+
+    def __init__(self, url: str, **options: float) -> None:
+        super().__init__("open_loop", url, **options)
+
+    def report(self) -> dict[str, Any]:
+        """Return what it saw, once it has ended."""
+        report = super().report()
+        if report["refused"] or report["unanswered"]:
+            raise SystemExit(f"events were refused or not answered, so the figures would mean nothing: {report}")
+        return report
