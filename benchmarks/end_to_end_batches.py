@@ -27,7 +27,7 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
                 lambda scale: sent_and_audited(stack, 1, SECONDS[1] * scale),
             ),
             Side(
-                "copy",
+                "limit",
                 "COPY alone: the same packed rows, one connection, 1,000 rows a commit, the same table and indexes",
                 lambda scale: copied(mutt, rows(scale)),
             ),
@@ -40,7 +40,7 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
             f"End to end, batches of {BATCH}",
             f"AOF {options.appendfsync}; {CONNECTIONS} connections, {generator.NAME}; {CONDITIONS}",
             sides,
-            (Floor("mutt", "stack", 30), Floor("mutt", "copy", 0.6), Floor("mutt", "rsyslog", 1, "cpu_us")),
+            (Floor("mutt", "stack", 30), Floor("mutt", "limit", 0.6), Floor("mutt", "rsyslog", 1, "cpu_us")),
         )
 
 

@@ -155,14 +155,17 @@ def database_url(server: PostgresServer, name: str) -> str:
     return server.url(name)
 
 
-def describe() -> str:
-    """Return one line about this machine."""
-    model = platform.processor() or platform.machine()
+def model() -> str:
+    """Return the processor's name."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe() -> str:
+    """Return one line about this machine."""
     memory = psutil.virtual_memory().total / (1 << 30)
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, {system}"
+    return f"{os.cpu_count()} x {model()}, {memory:.0f} GiB, {system}"

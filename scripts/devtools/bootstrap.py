@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 def needed_by(arguments: Sequence[str]) -> str:
     """Return which of the lock files the command on the line needs."""
-    proves = bool(arguments) and arguments[0] in {"test", "chaos", "soak"}
+    proves = bool(arguments) and arguments[0] in {"test", "chaos", "soak", "bench"}
     return TESTS if proves or "--vault" in arguments else DEVELOPMENT
 
 

@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 
 from mutt.errors import MuttError
-from scripts.devtools import configuration, proving, report, running, traffic
+from scripts.devtools import benching, configuration, proving, report, running, traffic
 from scripts.devtools.instance import DEFAULT_FOLDER, NAMES, VAULT, Instance, UserError
 from scripts.devtools.privileges import EmbeddedServerError
 from scripts.devtools.services import TREE
@@ -257,6 +257,7 @@ def test(context: typer.Context) -> NoReturn:
 
 app.command(context_settings=proving.PASSES_ON)(proving.chaos)
 app.command(context_settings=proving.PASSES_ON)(proving.soak)
+app.command(context_settings=proving.PASSES_ON)(benching.bench)
 
 
 def _test_workers() -> int:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,7 +11,6 @@ import typer
 from scripts.devtools.instance import UserError
 from scripts.devtools.services import TREE
 
-FOLDER = "tests.chaos"
 PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Seed = Annotated[int | None, typer.Option(help="Repeats a run's choices; a fresh one, told, when left out.")]
@@ -51,10 +51,10 @@ def chaos(
     if (points or failovers is not None) and minutes is not None:
         raise UserError("--minutes is for the run at random and for --overload: the others take what they take")
     if points:
-        become("crash_points", context.args, seed=seed, keep=keep)
+        become("tests.chaos.crash_points", context.args, seed=seed, keep=keep)
     if failovers is not None:
-        become("failover", context.args, kills=failovers, seed=seed, keep=keep)
-    module = "overload" if overload else "random_blows"
+        become("tests.chaos.failover", context.args, kills=failovers, seed=seed, keep=keep)
+    module = "tests.chaos.overload" if overload else "tests.chaos.random_blows"
     become(module, context.args, minutes=minutes, seed=seed, keep=keep)
 
 
@@ -76,14 +76,23 @@ def soak(
     if hours is not None and minutes is not None:
         raise UserError("--hours and --minutes say the same thing: give one of them")
     wished = hours * 60 if hours is not None else minutes
-    become("soak", context.args, minutes=wished, seed=seed, keep=keep)
+    become("tests.chaos.soak", context.args, minutes=wished, seed=seed, keep=keep)
 
 
-def become(module: str, arguments: list[str], **options: object) -> NoReturn:
-    """Run a module of tests/chaos in place of this process, so that it hears Ctrl-C itself."""
+def become(module: str, arguments: Sequence[str], **options: object) -> NoReturn:
+    """Run a module of the tree in place of this process, so that it hears Ctrl-C itself.
+
+    An option that is None or False is left out, True is the option alone, and of a list each value has its own.
+    """
     os.chdir(TREE)
-    name = f"{FOLDER}.{module}"
-    if not (TREE / "tests" / "chaos" / f"{module}.py").exists():
-        raise UserError(f"{TREE} holds no {name}: the proofs are part of a checkout, a release has none of them")
-    given = [part for key, value in options.items() if value is not None for part in (f"--{key}", str(value))]
-    os.execv(sys.executable, [sys.executable, "-m", name, *given, *arguments])  # noqa: S606
+    if not (TREE / (module.replace(".", "/") + ".py")).exists():
+        raise UserError(f"{TREE} holds no {module}: it is part of a checkout, a release has none of it")
+    given = []
+    for key, value in options.items():
+        option = "--" + key.replace("_", "-")
+        if value is True:
+            given.append(option)
+        elif value is not None and value is not False:
+            values = value if isinstance(value, list) else [value]
+            given += [part for each in values for part in (option, str(each))]
+    os.execv(sys.executable, [sys.executable, "-m", module, *given, *arguments])  # noqa: S606

@@ -326,6 +326,7 @@ def test_every_command_has_help(here: Here) -> None:
         "test",
         "chaos",
         "soak",
+        "bench",
     ):
         assert f" {command} " in overview
         status, printed, _ = here.run(command, "--help")

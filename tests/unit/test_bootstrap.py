@@ -94,6 +94,7 @@ def test_without_a_network_the_message_says_what_can_be_set(tree: Path, monkeypa
         ("test tests/unit", bootstrap.TESTS),
         ("chaos --points", bootstrap.TESTS),
         ("soak --hours 1", bootstrap.TESTS),
+        ("bench --quick", bootstrap.TESTS),
         ("up --detach --vault", bootstrap.TESTS),
     ],
 )

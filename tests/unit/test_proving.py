@@ -1,4 +1,4 @@
-"""The commands that prove: which module each becomes, and with which arguments."""
+"""The commands that prove and measure: which module each becomes, and with which arguments."""
 
 import os
 import sys
@@ -17,10 +17,13 @@ Become = Callable[[str], list[str]]
 @pytest.fixture
 def become(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Become:
     """Return what runs a command line and gives the module and arguments that it would become."""
-    folder = tmp_path / "tests" / "chaos"
-    folder.mkdir(parents=True)
-    for module in ("crash_points", "failover", "overload", "random_blows", "soak"):
-        (folder / f"{module}.py").touch()
+    for folder, modules in (
+        ("tests/chaos", ("crash_points", "failover", "overload", "random_blows", "soak")),
+        ("benchmarks", ("table", "compare", "growth", "latency", "peers")),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for module in modules:
+            (tmp_path / folder / f"{module}.py").touch()
     monkeypatch.setattr(proving, "TREE", tmp_path)
     monkeypatch.chdir(tmp_path)
     became: list[list[str]] = []
@@ -50,9 +53,20 @@ def become(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Become:
         ("chaos --overload --minutes 5", "tests.chaos.overload --minutes 5.0"),
         ("soak --hours 0.5", "tests.chaos.soak --minutes 30.0"),
         ("soak --minutes 2 --seed 1", "tests.chaos.soak --minutes 2.0 --seed 1"),
+        ("bench", "benchmarks.table"),
+        (
+            "bench --quick --write --only match --only audit",
+            "benchmarks.table --write --only match --only audit --quick",
+        ),
+        ("bench --only audit --json /a", "benchmarks.table --only audit --file /a"),
+        ("bench --appendfsync always --runs 5", "benchmarks.table --runs 5 --appendfsync always"),
+        ("bench --compare HEAD~1 --quick", "benchmarks.compare --quick HEAD~1"),
+        ("bench --growth rules queue --quick", "benchmarks.growth --quick rules queue"),
+        ("bench --latency --write", "benchmarks.latency --write"),
+        ("bench --peers", "benchmarks.peers"),
     ],
 )
-def test_a_command_becomes_its_proof(become: Become, line: str, module: str) -> None:
+def test_a_command_becomes_its_module(become: Become, line: str, module: str) -> None:
     assert become(line) == module.split()
 
 
@@ -62,6 +76,7 @@ def test_a_command_becomes_its_proof(become: Become, line: str, module: str) -> 
         ("chaos --points --overload", "proofs of their own: give one"),
         ("chaos --points --minutes 3", "--minutes is for"),
         ("soak --hours 1 --minutes 3", "give one of them"),
+        ("bench --growth --compare HEAD", "give one of them"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(become: Become, line: str, told: str) -> None:
@@ -73,4 +88,4 @@ def test_a_tree_without_the_proofs_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(proving, "TREE", tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="a release has none"):
-        proving.become("soak", [])
+        proving.become("tests.chaos.soak", [])

@@ -1,0 +1,114 @@
+"""The table of the rows for a terminal and for the documents, where it stands between two markers."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks import facts
+from benchmarks.machine import TREE
+
+HEADS = ("stage", "plain stack", "limit", "MUTT", "CPU µs: stack, MUTT", "floor")
+DATA = TREE / "docs" / "images" / "performance"
+# The tables with the append-only file off are those whose floors were set so; what to buy goes by the durable mode.
+PAGES = {"off": ("README.md", "docs/performance.md"), "always": ("docs/operations/sizing.md",)}
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """Return the table for a terminal."""
+    rows = [HEADS, *cells(document["rows"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", f"AOF {document['appendfsync']}. {facts.sentence(document['machine'])}"])
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """Return the table for a document, with what it was measured on."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(row) + " |" for row in cells(document["rows"])]
+    dates = sorted({row["date"] for row in document["rows"]})
+    days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    told = f"`{document['command']}`, {days}, append-only file {document['appendfsync']}; "
+    return "\n".join([f"{told}{facts.sentence(document['machine'])}:", "", *lines])
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each side that has a floor, in words."""
+    for row in rows:
+        if "failed" in row:
+            yield (row["name"], "", "", "not measured", "", row["failed"])
+            continue
+        sides = {side["name"]: side for side in row["sides"]}
+        judged: dict[str, list[Mapping[str, Any]]] = {}
+        for verdict in row["verdicts"]:
+            judged.setdefault(verdict["floor"]["side"], []).append(verdict)
+        for name, verdicts in judged.items():
+            beside = [verdict["floor"]["over"] for verdict in verdicts if verdict["floor"]["of"] == "per_second"]
+            limits = [over for over in beside if over.startswith("limit")]
+            stacks = [over for over in beside if over not in limits]
+            of = name.removeprefix("mutt").strip(" _-")
+            yield (
+                row["title"] + (f", {of}" if of and len(judged) > 1 else ""),
+                ", ".join(_rate(sides.get(over)) for over in stacks),
+                ", ".join(_rate(sides.get(over)) for over in limits),
+                _rate(sides.get(name), spread=True),
+                ", ".join(_cpu(sides.get(side)) for side in (*stacks[:1], name)),
+                "; ".join(map(_floor, verdicts)),
+            )
+
+
+def _rate(side: Mapping[str, Any] | None, *, spread: bool = False) -> str:
+    if side is None or side["per_second"] is None:
+        return "-"
+    rate = side["per_second"]
+    return f"{rate['median']:,.0f}/s" + (f" ({rate['least']:,.0f}-{rate['most']:,.0f})" if spread else "")
+
+
+def _cpu(side: Mapping[str, Any] | None) -> str:
+    if side is None or side["cpu_us"] is None:
+        return "-"
+    return _short(side["cpu_us"]["median"])
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+
+
+def _floor(verdict: Mapping[str, Any]) -> str:
+    floor = verdict["floor"]
+    over, least = floor["over"].replace("_", " "), floor["least"]
+    if verdict["ratio"] is None:
+        return f"{over}: not measured (asked: {least:g})"
+    ratio = _short(verdict["ratio"]["median"])
+    if floor["of"] == "cpu_us":
+        words = f"CPU of {over} {ratio} x as much"
+    else:
+        words = f"{ratio} x {over}" if least >= 1 else f"{ratio} of {over}"
+    reached = "reached" if verdict["reached"] else f"**not reached**{': ' if floor['why'] else ''}{floor['why']}"
+    return f"{words} (asked: {least:g}), {reached}"
+
+
+def write(document: Mapping[str, Any], order: Sequence[str]) -> None:
+    """Write the pages' tables and the data beside them; rows that were not measured now stay as they were."""
+    mode = document["appendfsync"]
+    if mode not in PAGES:
+        raise SystemExit(f"no page shows figures with appendfsync {mode}")
+    DATA.mkdir(parents=True, exist_ok=True)
+    data = DATA / f"bench-{mode}.json"
+    kept = json.loads(data.read_text(encoding="utf-8"))["rows"] if data.exists() else []
+    rows = {row["name"]: row for row in (*kept, *document["rows"]) if "failed" not in row}
+    whole = {**document, "rows": [rows[name] for name in order if name in rows]}
+    data.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in PAGES[mode]:
+        page = TREE / name
+        page.write_text(between(page.read_text(encoding="utf-8"), markdown(whole)), encoding="utf-8")
+
+
+def between(page: str, inside: str) -> str:
+    """Return the page with what stands between the table's markers replaced."""
+    changed, found = re.subn(
+        r"(<!-- bench -->\n).*?(<!-- end -->)", lambda marks: f"{marks[1]}{inside}\n{marks[2]}", page, flags=re.DOTALL
+    )
+    if found != 1:
+        raise SystemExit("the page has no pair of markers <!-- bench --> and <!-- end -->")
+    return changed
