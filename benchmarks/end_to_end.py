@@ -36,7 +36,7 @@ def sent_and_audited(stack: Stack, batch: int, seconds: float) -> Figure:
         everything = [*started, *stack.servers.processes()]
         load.run(WARM_UP)
         drained(stack, everything)
-        before, cpu = stack.audited(), machine.cpu_seconds(everything)
+        before, cpu = stack.audited(), cpu_each(everything)
         report = load.run(max(LEAST, seconds))
         ended, used = drained(stack, everything)
         audited = stack.audited() - before
@@ -44,21 +44,29 @@ def sent_and_audited(stack: Stack, batch: int, seconds: float) -> Figure:
     # Each connection may have had one request under way when the load ended: taken, and its reply not waited for.
     if not acknowledged <= audited <= acknowledged + CONNECTIONS * batch:
         raise SystemExit(f"{audited} rows audited of {acknowledged} acknowledged events: a figure would mean nothing")
-    return Figure(audited / (ended - report.begun), (used - cpu) / audited * 1e6, {"p99_ms": report.p99_ms})
+    each = [(after - first) / audited * 1e6 for after, first in zip(used, cpu, strict=True)]
+    names = ("ingestor", "alerter", "redis", "postgres")  # of the plain stack's two processes too
+    notes = {f"{name}_us": one for name, one in zip(names, each, strict=True)}
+    return Figure(audited / (ended - report.begun), sum(each), {"p99_ms": report.p99_ms, **notes})
 
 
-def drained(stack: Stack, processes: Sequence[psutil.Process]) -> tuple[float, float]:
-    """Wait until no event is under way; return when that was, and the processes' CPU seconds until then.
+def cpu_each(processes: Sequence[psutil.Process]) -> list[float]:
+    """Return the CPU seconds of each process and its children."""
+    return [machine.cpu_seconds([process]) for process in processes]
+
+
+def drained(stack: Stack, processes: Sequence[psutil.Process]) -> tuple[float, list[float]]:
+    """Wait until no event is under way; return when that was, and each process's CPU seconds until then.
 
     When the load has ended its last requests may still be read: it has to stay so for a while.
     """
-    noted: list[tuple[float, float]] = []
+    noted: list[tuple[float, list[float]]] = []
 
     def stays() -> bool:
         if not stack.drained():
             noted.clear()
             return False
-        noted.append((time.perf_counter(), machine.cpu_seconds(processes)))
+        noted.append((time.perf_counter(), cpu_each(processes)))
         return noted[-1][0] - noted[0][0] > STAYS
 
     machine.wait_until(stays, "the audit of all events", every=0.005)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from benchmarks import generator, machine, measuring
+from benchmarks import generator, machine, measuring, peers_rsyslog
 from benchmarks.end_to_end import CONDITIONS, CONNECTIONS, copied, packed, sent_and_audited
 from benchmarks.measuring import Bench, Floor, Side
 from benchmarks.stacks import Stack
 
 BATCH = 100
 SECONDS = {1: 5.0, BATCH: 1.5}  # of load; what is left of it in the queue is audited in the time that counts too
+LINES = 100_000  # for rsyslog
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
             Side(
                 "mutt", "one ingestor, one alerter", lambda scale: sent_and_audited(mutt, BATCH, SECONDS[BATCH] * scale)
             ),
+            peers_rsyslog.side(servers, LINES),
         )
         yield Bench(
             "end_to_end_batches",

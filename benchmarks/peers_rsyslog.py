@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -14,7 +15,7 @@ import psycopg
 
 from benchmarks import machine
 from benchmarks.machine import Servers
-from benchmarks.measuring import Figure, NotHere
+from benchmarks.measuring import Figure, NotHere, Side
 from benchmarks.peers_lines import LineSender
 from benchmarks.peers_loss import STILL, Loss, wait_still
 from scripts.devtools.embedded import free_port
@@ -155,6 +156,13 @@ class Rsyslog:
         with machine.processes([command], self._program.environment, self._log) as (process,):
             machine.wait_listening(port, f"rsyslog (log: {self._log})", [process])
             yield port, process
+
+
+def side(servers: Servers, count: int) -> Side:
+    """Return it with MUTT's indexes and its queue in memory as a side of another row."""
+    made = cache(lambda: Rsyslog(servers, "rsyslog"))
+    what = "rsyslog with ompgsql, the same indexes, queue in memory; no rules, no key, no JSON"
+    return Side("rsyslog", what, lambda scale: made().speed(max(1000, round(count * scale))))
 
 
 def installed() -> Program:
