@@ -3,23 +3,26 @@
 Each rule is filed under a thing that no event can do without when the rule holds: a literal text, an OID, or
 nothing but a severity. An event looks up what it has; the rules found there are tried in order of rank, and the
 first of which every condition holds wins. Literals are found in one pass of an Aho-Corasick automaton over the
-casefolded message. Casefolding works character by character, so it commutes with cutting and joining texts, which
-`str.lower` does not: "contains" means that the casefolded match_string is in the casefolded message.
+casefolded message in UTF-8. Casefolding works character by character, so it commutes with cutting and joining texts,
+which `str.lower` does not: "contains" means that the casefolded match_string is in the casefolded message.
 """
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import ahocorasick
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from mutt.literals import required_literals
+from mutt.pairs import CLEAR_WORDS
 from mutt.regexes import RegexSet, Searcher, compile_regex
 from mutt.rules import MatchType, Rule, missing_condition, rank
 
 # Characters of a literal's end that the automaton knows: bounds its memory, and how many can end at one place.
 LITERAL_MAX = 64
+# Bytes searched at once, which bound what is found at once, and how far the next search begins before their end.
+STRETCH, OVERLAP = 1024, 4 * LITERAL_MAX
 # Regexes that share their best key with more rules than this, or have none, are searched for as one set.
 SHARED_MAX = 32
 # Up to this many of those are as fast one by one.
@@ -29,6 +32,8 @@ RARER, RARE_LENGTH = 4.0, 6
 
 TEXT, OID = "text", "oid"
 Key = tuple[str, str]
+
+_CLEARS = len(CLEAR_WORDS)
 
 
 class Verdict(NamedTuple):
@@ -53,10 +58,6 @@ class _Asked(NamedTuple):
     text: bytes
     severity: int | None
     oid: str | None
-
-
-class _Automaton(Protocol):
-    def iter(self, text: str) -> Iterator[tuple[int, int]]: ...
 
 
 class _Entry:
@@ -131,8 +132,10 @@ class RuleBook:
         self._oids = {value: shelf for (kind, value), shelf in shelves.items() if kind == OID}
         self._arcs = max((oid.count(".") for oid in self._oids), default=0)
         literals = [value for kind, value in shelves if kind == TEXT]
-        self._texts = [shelves[TEXT, literal] for literal in literals]
-        self._automaton = _automaton(literals)
+        self._texts = [self._nowhere for _ in CLEAR_WORDS] + [shelves[TEXT, literal] for literal in literals]
+        words = [text.encode("utf-8", "surrogatepass") for text in (*CLEAR_WORDS, *literals)]
+        self._find = BytesAhoCorasick(words, MatchKind.Standard).find_matches_as_indexes
+        self.severities = frozenset(entry.severity for entry in self._entries)
         self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
 
     def __len__(self) -> int:
@@ -141,23 +144,38 @@ class RuleBook:
 
     def first_match(self, message: str, severity: int | None, trap_oid: str | None) -> Rule | None:
         """Return the rule that decides: the highest-ranking one of which every condition holds."""
+        return self.look(message, _encoded(message), severity, trap_oid)[0]
+
+    def look(self, message: str, text: bytes, severity: int | None, trap_oid: str | None) -> tuple[Rule | None, bool]:
+        """Return the rule that decides, and whether the message may speak of a state that has cleared.
+
+        `text` is the message as UTF-8. No word of CLEAR_WORDS stands in a message of which the second is false.
+        """
         best = self._severities.get(severity, self._end)
         maybe: list[int] = []
-        folded = message.casefold()
-        if self._automaton is not None:
-            for literal in {found for _, found in self._automaton.iter(folded)}:
-                shelf = self._texts[literal]
-                best = min(best, shelf.sure)
-                maybe += shelf.maybe
-        oid = None if trap_oid is None else dotted(trap_oid)
-        if oid is not None and self._oids:
-            for prefix in _prefixes(oid, self._arcs):
+        may_clear = False
+        is_ascii = message.isascii()
+        folded = text.lower() if is_ascii else message.casefold().encode("utf-8", "surrogatepass")
+        found = self._find(folded, True) if len(folded) <= STRETCH else self._find_long(folded)
+        for literal, _, end in found:
+            if literal < _CLEARS:
+                # What folds to a letter or a digit is none to RE2 where it is not ASCII.
+                may_clear = may_clear or not (is_ascii and folded[end : end + 1].isalnum())
+                continue
+            sure, some = self._texts[literal]
+            if sure < best:  # noqa: PLR1730  (min would cost as much as all the rest)
+                best = sure
+            if some:
+                maybe += some
+        if trap_oid is not None and self._oids:
+            for prefix in _prefixes(dotted(trap_oid), self._arcs):
                 shelf = self._oids.get(prefix, self._nowhere)
                 best = min(best, shelf.sure)
                 maybe += shelf.maybe
         if maybe or self._unfiled:
-            best = self._first(maybe, best, _Asked(folded, _encoded(message), severity, oid))
-        return self._entries[best].rule if best < self._end else None
+            oid = None if trap_oid is None else dotted(trap_oid)
+            best = self._first(maybe, best, _Asked(message.casefold(), text, severity, oid))
+        return (self._entries[best].rule if best < self._end else None), may_clear
 
     def explain(self, message: str, severity: int | None, trap_oid: str | None) -> list[Verdict]:
         """Try every rule by itself, in the order in which they rank; the refused ones come last."""
@@ -168,6 +186,15 @@ class RuleBook:
             failed = entry.failed(asked)
             verdicts.append(Verdict(entry.rule, failed is None, failed))
         return verdicts + self.refused
+
+    def _find_long(self, folded: bytes) -> Iterator[tuple[int, int, int]]:
+        """Yield what is found, the same literal once."""
+        seen: set[int] = set()
+        for start in range(0, len(folded), STRETCH):
+            for literal, at, end in self._find(folded[start : start + STRETCH + OVERLAP], True):
+                if literal < _CLEARS or literal not in seen:
+                    seen.add(literal)
+                    yield literal, start + at, start + end
 
     def _first(self, maybe: list[int], best: int, asked: _Asked) -> int:
         """Return the first place before `best` that holds, of `maybe` and of the unfiled; else `best`."""
@@ -225,17 +252,6 @@ def _cost(option: frozenset[Key], shared: Counter[Key]) -> float:
     return sum(
         shared[key] / RARER ** (RARE_LENGTH if key[0] == OID else min(len(key[1]), RARE_LENGTH)) for key in option
     )
-
-
-def _automaton(literals: list[str]) -> _Automaton | None:
-    if not literals:
-        return None
-    automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
-    for index, literal in enumerate(literals):
-        automaton.add_word(literal, index)
-    automaton.make_automaton()
-    made: _Automaton = automaton
-    return made
 
 
 def _encoded(message: str) -> bytes:

@@ -84,11 +84,14 @@ _IF_INDEX_TEXT = (
     _re(r"\bifIndex(?:\.\d+)?(?:\s*[:=]+\s*|\s+)(?:integer:\s*)?(?P<instance>\d+)"),
     _re(r"\b(?:1|iso)\.3\.6\.1\.2\.1\.2\.2\.1\.1\.(?P<instance>\d+)\b"),
 )
-INTERFACE_NAME = _re(
-    r"\b(?P<instance>[a-z][a-z-]*\d+(?:/\d+)+(?:[.:]\d+)*"
+_INTERFACE_NAME = (
+    r"[a-z][a-z-]*\d+(?:/\d+)+(?:[.:]\d+)*"
     r"|(?:eth|ethernet|en[ops]\d+s|eno|ens|bond|vlan|loopback|tunnel|port-channel|ae|lag|irb|serial|mgmt|wlan|br|veth)"
-    r"[ -]?\d+(?:[.:]\d+)*)\b"
+    r"[ -]?\d+(?:[.:]\d+)*"
 )
+INTERFACE_NAME = _re(rf"\b(?P<instance>{_INTERFACE_NAME})\b")
+# On bytes and without a group to find it costs a third.
+_INTERFACE = re2.compile(rf"\b(?:{_INTERFACE_NAME})\b".encode(), _OPTIONS)
 _NAMED_INTERFACE = _re(
     rf"\b{_INTERFACE_WORD}(?:\.\d+)?(?:\s*[:=#]+\s*|\s+)(?:string:\s*)?\"?(?P<instance>[a-z0-9][\w/.:-]*)"
 )
@@ -169,6 +172,9 @@ _BY_OID: dict[str, tuple[Family, bool, str]] = {
     for problem, clear in family.oids
     for oid, is_clear in ((problem, False), (clear, True))
 }
+# A clear bears one of these OIDs or holds one of these words, with no ASCII letter or digit behind it.
+CLEAR_OIDS = frozenset(oid for oid, (_, is_clear, _) in _BY_OID.items() if is_clear)
+CLEAR_WORDS = sorted(frozenset[str]().union(*(family.clears for family in FAMILIES)))
 # One search tells most events from a state message, so that the table costs them next to nothing.
 _ANY_STATE = _re(r"(?:\b|_|link)(?:up|down|full|established|idle)(?:\b|_)")
 
@@ -208,8 +214,8 @@ def problem_of(event: Event) -> Problem | None:
 
 def interface_of(event: Event) -> str:
     """Return the first interface that the event names, lower-case, or ""."""
-    found = INTERFACE_NAME.search(event.message)
-    name = found.group("instance") if found is not None else _varbind(event.fields, INTERFACE_VARBINDS)
+    found = _INTERFACE.search(event.message.encode())
+    name = found.group().decode() if found is not None else _varbind(event.fields, INTERFACE_VARBINDS)
     return _plain(name)
 
 

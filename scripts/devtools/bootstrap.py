@@ -24,7 +24,7 @@ DEVELOPMENT, TESTS = "development", "tests"
 NEEDED_SPACE = {DEVELOPMENT: 700 << 20, TESTS: 2000 << 20}
 
 # What a processor may refuse: compiled code. Each optional one names what works in its place.
-COMPILED = ("aiohttp", "ahocorasick", "httptools", "msgspec", "psycopg", "psutil", "re2", "uvloop")
+COMPILED = ("aiohttp", "ahocorasick_rs", "httptools", "msgspec", "psycopg", "psutil", "re2", "uvloop")
 OPTIONAL = {"hiredis": "redis-py parses replies in Python instead, which is slower"}
 
 INDEX_UNREACHABLE = (

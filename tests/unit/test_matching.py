@@ -8,8 +8,11 @@ import re2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mutt.matching import LITERAL_MAX, SHARED_MAX, RuleBook
+from mutt.events import decode_entry
+from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, RuleBook
+from mutt.pairs import CLEAR_OIDS, CLEAR_WORDS, problem_of
 from mutt.rules import Rule
+from tests.harness.entries import queue_entry
 
 
 def rule(
@@ -243,3 +246,38 @@ def test_inactive_rules_are_not_in_the_book() -> None:
     book = RuleBook([rule(1, "x", active=False)])
     assert len(book) == 0
     assert book.first_match("x", None, None) is None
+
+
+@pytest.mark.parametrize("letter", ["x", "ß", "\U00010401"])
+def test_a_literal_is_found_wherever_it_lies_in_a_long_message(letter: str) -> None:
+    literal = "\U00010400" * LITERAL_MAX
+    book = RuleBook([rule(1, literal), rule(2, "end" * 20, priority=400)])
+    for place in range(STRETCH - OVERLAP - 8, STRETCH + 8):
+        assert book.first_match(letter * 3 + "-" * place + literal, None, None) == rule(1, literal)
+        assert book.first_match("-" * place + "END" * 20 + letter * 2000, None, None) == rule(
+            2, "end" * 20, priority=400
+        )
+
+
+def test_a_word_of_clears_is_a_literal_like_any_other() -> None:
+    book = RuleBook([rule(number, word) for number, word in enumerate(CLEAR_WORDS)])
+    for number, word in enumerate(CLEAR_WORDS):
+        assert book.first_match(f"was {word}.", None, None) == rule(number, word)
+        assert book.look(f"was {word}.", f"was {word}.".encode(), None, None)[1]
+
+
+STATES = [
+    "link", " ", "up", "Up", "down", "established", "e\u017ftablished", "full", "_", "K", "\u212a", "é", "ß", "1", ".",
+    "-", "changed state to ", "Interface Gi0/1, ", "BGP neighbor 10.0.0.1 ", "OSPF nbr 1.1.1.1 on e0 from INIT to ",
+    "LINEPROTO line protocol on Interface e1, state to ", "EIGRP neighbor 1.1 is ", "x" * STRETCH,
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(STATES), max_size=7).map("".join), st.none() | st.sampled_from(sorted(CLEAR_OIDS)))
+@example("BGP neighbor 10.0.0.1 E\u017ftabli\u017fhed", None)
+@example("link is up\u212a", None)
+@settings(max_examples=300, deadline=None)
+def test_no_clear_escapes_the_look_for_one(message: str, oid: str | None) -> None:
+    _, entry = queue_entry(message, trap_oid=oid)
+    if problem_of(decode_entry(entry)) is not None:
+        assert oid in CLEAR_OIDS or RuleBook(()).look(message, message.encode(), None, None)[1]
