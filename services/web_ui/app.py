@@ -65,6 +65,7 @@ def build(context: Context, health: Health) -> ASGIApp:
     app.state.context = context
     app.state.levels = ServiceLevels(context)
     app.state.watcher = Watcher(context, app.state.levels)
+    app.state.pieces = dashboard.Pieces()
     replies.install(app)
     sign_in.install(app)
     for page in (

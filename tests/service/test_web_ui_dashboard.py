@@ -1,5 +1,6 @@
 """The dashboard in its states, on real servers: nothing yet, well, trouble, and Redis silent."""
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,26 @@ def test_the_poll_is_small_and_answers_304_while_nothing_changes(start_service: 
         "a poll that finds nothing new",
     )
     assert Browser(service).get(address, allow_redirects=False, timeout=60).status_code == 303
+
+
+def test_who_asks_in_the_same_moment_gets_the_same_piece_but_no_other_roles(
+    start_service: StartService, redis_url: str
+) -> None:
+    """Kept for a minute here, so that each would get the other's if it were not its own."""
+    viewer = {"ann": {"sha256": hashlib.sha256(b"viewers-key").hexdigest(), "role": "viewer"}}
+    kept = '{"services.web_ui.pages.dashboard.PIECE_SECONDS": 60.0}'
+    service = start_service("webui", WEBUI_API_KEYS=json.dumps(viewer), TEST_CONSTANTS=kept)
+    with redis.Redis.from_url(redis_url) as client:
+        beat(client, "ingestor", "alerter", "moog")
+    first, second, other = (Browser(service).sign_in(*key) for key in ((), (), ("viewers-key",)))
+    address = service.url + "/dashboard/charts"
+
+    def etags() -> list[str]:
+        return [browser.get(address, timeout=60).headers["ETag"] for browser in (first, second)]
+
+    wait_for(lambda: len(set(etags())) == 1, "two that ask within one look at Redis")
+    for browser, may_edit in ((first, True), (other, False), (first, True)):
+        assert ("/rules/new" in charts(browser)) is may_edit
 
 
 @pytest.mark.parametrize("path", ["/", "/help", "/slo"])
