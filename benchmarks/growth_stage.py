@@ -1,7 +1,6 @@
 """What the curves of growth run on: two servers, a database with rules, services, and the open-loop load."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,10 +15,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks import machine
+from benchmarks import machine, pieces
 from benchmarks.machine import Servers
 from benchmarks.workload import RULES, events, rules
-from mutt.intake import Intake, Limits, Receipt
+from mutt.intake import Receipt
 from scripts.devtools.embedded import HOST, free_port
 from scripts.devtools.services import SERVICES, database_environment, port_environment, redis_environment
 from scripts.migrate import migrate
@@ -121,19 +120,19 @@ class Entries:
     """Queue entries as the ingestor makes them, each with an id of its own."""
 
     def __init__(self, different: int = 5000) -> None:
-        intake = Intake(("timestamp", "message", "hostname"), Limits(), os.urandom)
+        intake = pieces.intake()
         self._count = count()
-        self._parts: list[tuple[bytes, list[bytes]]] = []
+        self._split: list[tuple[bytes, list[bytes]]] = []
         for event in events(different):
             taken = intake.read(event, "", "application/json", Receipt(time.time_ns() // 1000)).accepted[0]
             event_id = taken.event_id.encode()
-            self._parts.append((event_id[:24], taken.entry.split(event_id)))
+            self._split.append((event_id[:24], taken.entry.split(event_id)))
 
     def fresh(self, number: int) -> list[bytes]:
         """Return entries that nobody had before."""
         made = []
         for place in islice(self._count, number):
-            start, parts = self._parts[place % len(self._parts)]
+            start, parts = self._split[place % len(self._split)]
             made.append((start + b"%012x" % place).join(parts))
         return made
 
