@@ -10,7 +10,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 QUICK = 0.1  # the share of the events with --quick
@@ -201,6 +201,7 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a tenth of the events, one round")
     parser.add_argument("--scale", type=float, help="another share of the events (default: 1, 0.1 with --quick)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--judged", action="store_true", help="only the sides that floors are asked of")
     parser.add_argument("--appendfsync", choices=("off", "everysec", "always"), default="off", help="Redis's AOF mode")
     return parser
 
@@ -210,6 +211,9 @@ def main(bench: Callable[[argparse.Namespace], AbstractContextManager[Bench]], d
     options = arguments(doc).parse_args()
     scale = options.scale or (QUICK if options.quick else 1.0)
     runs = options.runs or (1 if options.quick else RUNS)
-    with bench(options) as row:
+    with bench(options) as given:
+        names = {floor.side for floor in given.floors}
+        sides = [side for side in given.sides if side.name in names or not options.judged]
+        row = replace(given, sides=sides, floors=() if options.judged else given.floors)
         outcome = run(row, runs, scale, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(outcome.as_json(), ensure_ascii=False) if options.json else text(outcome), flush=True)

@@ -8,10 +8,12 @@ earlier ones that it leaves out.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,26 @@ ROWS = (
 LONGEST = 900.0  # seconds that a row may take
 
 
-def measured(name: str, options: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tree:
+    """A checkout and the Python that runs it."""
+
+    folder: Path = TREE
+    python: str = sys.executable
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what makes Python take its modules, whichever tree the environment was made for."""
+        return {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONSAFEPATH": "1"}
+
+
+HERE = Tree()
+
+
+def measured(name: str, options: Sequence[str], tree: Tree = HERE) -> dict[str, Any]:
     """Run one row and return its outcome, or why there is none."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *options]
-    with subprocess.Popen(command, cwd=TREE, stdout=subprocess.PIPE, text=True) as process:
+    command = [tree.python, "-m", f"benchmarks.{name}", "--json", *options]
+    with subprocess.Popen(command, cwd=tree.folder, env=tree.environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             output, _ = process.communicate(timeout=LONGEST)
         except subprocess.TimeoutExpired:
