@@ -206,14 +206,22 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def main(bench: Callable[[argparse.Namespace], AbstractContextManager[Bench]], doc: str | None) -> None:
-    """Run one row from the command line; progress goes to stderr."""
-    options = arguments(doc).parse_args()
+Making = Callable[[argparse.Namespace], AbstractContextManager[Bench]]
+
+
+def measured(bench: Making, options: argparse.Namespace) -> Outcome:
+    """Run one row as its options say; progress goes to stderr."""
     scale = options.scale or (QUICK if options.quick else 1.0)
     runs = options.runs or (1 if options.quick else RUNS)
     with bench(options) as given:
         names = {floor.side for floor in given.floors}
         sides = [side for side in given.sides if side.name in names or not options.judged]
         row = replace(given, sides=sides, floors=() if options.judged else given.floors)
-        outcome = run(row, runs, scale, lambda line: print(line, file=sys.stderr, flush=True))
+        return run(row, runs, scale, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def main(bench: Making, doc: str | None) -> None:
+    """Run one row from the command line."""
+    options = arguments(doc).parse_args()
+    outcome = measured(bench, options)
     print(json.dumps(outcome.as_json(), ensure_ascii=False) if options.json else text(outcome), flush=True)
