@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import facts
 from benchmarks.machine import TREE
 
 HEADS = ("stage", "plain stack", "limit", "MUTT", "CPU µs: stack, MUTT", "floor")
-DATA = TREE / "docs" / "images" / "performance"
-# The tables with the append-only file off are those whose floors were set so; what to buy goes by the durable mode.
-PAGES = {"off": ("README.md", "docs/performance.md"), "always": ("docs/operations/sizing.md",)}
 
 
 def text(document: Mapping[str, Any]) -> str:
@@ -26,10 +24,14 @@ def markdown(document: Mapping[str, Any]) -> str:
     """Return the table for a document, with what it was measured on."""
     lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in cells(document["rows"])]
+    return "\n".join([_told(document), "", *lines])
+
+
+def _told(document: Mapping[str, Any]) -> str:
     dates = sorted({row["date"] for row in document["rows"]})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     told = f"`{document['command']}`, {days}, append-only file {document['appendfsync']}; "
-    return "\n".join([f"{told}{facts.sentence(document['machine'])}:", "", *lines])
+    return f"{told}{facts.sentence(document['machine'])}:"
 
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -88,20 +90,61 @@ def _floor(verdict: Mapping[str, Any]) -> str:
     return f"{words} (asked: {least:g}), {reached}"
 
 
+def sizing(document: Mapping[str, Any]) -> str:
+    """Return the rates and CPU that what to buy is computed from."""
+    names = {"ingest": "Redis", "end_to_end": "the audit row"}
+    kinds = {"single": "single events", "batches": "batches of 100"}
+    rows = {row["name"]: row for row in document["rows"]}
+    lines = ["| from the sender to | events/s | CPU µs an event |", "|---|---|---|"]
+    for stage, station in names.items():
+        for kind, how in kinds.items():
+            row = rows.get(f"{stage}_{kind}")
+            if row is not None:
+                (mutt,) = (side for side in row["sides"] if side["name"] == "mutt")
+                lines.append(f"| {station}, {how} | {mutt['per_second']['median']:,.0f} | {_cpu(mutt)} |")
+    return "\n".join([_told(document), "", *lines])
+
+
+def with_table(page: str, document: Mapping[str, Any]) -> str:
+    """Return a page with the table of these figures."""
+    return between(page, markdown(document))
+
+
+def with_sizing(page: str, document: Mapping[str, Any]) -> str:
+    """Return the page on sizing with these figures, and what its example says of 2,000 events a second."""
+    cpu = {row["name"]: row for row in document["rows"]}["end_to_end_batches"]["sides"]
+    (used,) = (side["cpu_us"]["median"] for side in cpu if side["name"] == "mutt")
+    # The figure as it is shown: the page is to agree with itself.
+    cores = f"| cores | {2000 * float(_short(used).replace(',', '')) / 1e6:.2f} at work"
+    return re.sub(r"\| cores \| [\d.]+ at work", cores, between(page, sizing(document)))
+
+
+# The floors were set with the append-only file off; what to buy goes by the durable mode.
+PAGES: Mapping[str, Mapping[str, Callable[[str, Mapping[str, Any]], str]]] = {
+    "off": {"README.md": with_table, "docs/performance.md": with_table},
+    "always": {"docs/operations/sizing.md": with_sizing},
+}
+
+
+def data(mode: str) -> Path:
+    """Return the file of the figures that the documents show, measured with that mode of the append-only file."""
+    return TREE / "docs" / "images" / "performance" / f"bench-{mode}.json"
+
+
 def write(document: Mapping[str, Any], order: Sequence[str]) -> None:
     """Write the pages' tables and the data beside them; rows that were not measured now stay as they were."""
     mode = document["appendfsync"]
     if mode not in PAGES:
         raise SystemExit(f"no page shows figures with appendfsync {mode}")
-    DATA.mkdir(parents=True, exist_ok=True)
-    data = DATA / f"bench-{mode}.json"
-    kept = json.loads(data.read_text(encoding="utf-8"))["rows"] if data.exists() else []
+    file = data(mode)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
     rows = {row["name"]: row for row in (*kept, *document["rows"]) if "failed" not in row}
     whole = {**document, "rows": [rows[name] for name in order if name in rows]}
-    data.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in PAGES[mode]:
+    file.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, rewritten in PAGES[mode].items():
         page = TREE / name
-        page.write_text(between(page.read_text(encoding="utf-8"), markdown(whole)), encoding="utf-8")
+        page.write_text(rewritten(page.read_text(encoding="utf-8"), whole), encoding="utf-8")
 
 
 def between(page: str, inside: str) -> str:
