@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from mutt.intake import Intake, Limits, Receipt, Taken
 from mutt.settings import TracingSettings
+from services.ingestor.door import Clock
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head
 from services.ingestor.peers import Peer
@@ -43,7 +44,7 @@ def exchange(tracing: Tracing | None) -> Exchange:
     """Return an exchange of an ingestor whose tracing is that."""
     door: Any = SimpleNamespace(
         intake=Intake(("timestamp", "message", "hostname"), Limits(), os.urandom),
-        receipt=lambda head: Receipt(time.time_ns() // 1000, head.correlation_id, head.traceparent),
+        clock=Clock(),
         tracing=tracing,
     )
     head = Head([(b"content-type", b"application/json")], deprecated=False, keep_alive=True)
@@ -61,7 +62,7 @@ def unasked() -> Callable[[], None]:
 
     def intake(body: bytes) -> Taken:
         door, head = made._door, made._head
-        receipt = door.receipt(head)
+        receipt = Receipt(door.clock.unix_us(), head.correlation_id, head.traceparent)
         return made._understand(body, receipt)
 
     def once() -> None:

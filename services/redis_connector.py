@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from secrets import token_hex
@@ -20,6 +21,7 @@ from mutt.errors import MisconfiguredError, UntrustedServerError
 from mutt.server_settings import SENTINEL, RedisSettings
 from mutt.tls_faults import NO_TLS, Server, explain
 from services.logging_utils import get_logger
+from services.redis_packing import MANY, pack
 from services.runtime.passwords import RotatingPassword
 from services.runtime.secrets import SecretSource
 from services.runtime.sentinels import NoPrimaryError, Primary
@@ -180,12 +182,26 @@ class _Rotating(Connection):
         super().__init__(**options)
 
     @property
-    def _is_left(self) -> bool:
+    def is_left(self) -> bool:
         """Tell whether another primary has replaced this one: it may still take what it will forget."""
         return self._primary is not None and self._primary.has_left((self.host, self.port))
 
+    def take_over(self) -> tuple[asyncio.Transport, Callable[[str], Exception]]:
+        """Return the transport of a connection that is made, and what makes errors of the texts of its replies.
+
+        Whoever asks speaks for it until it is disconnected: the client's own methods cannot any more.
+        """
+        writer: Any = self._writer  # (typed as what can only be written to)
+        return writer.transport, self._parser.parse_error
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        if len(args) < MANY:
+            return super().pack_command(*args)
+        encode: Any = self.encoder.encode  # (not typed)
+        return [pack([each if type(each) is bytes else encode(each) for each in args])]
+
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if self.is_connected and self._is_left:
+        if self.is_connected and self.is_left:
             await self.disconnect(nowait=True)  # and the command goes over one to the successor
         try:
             await super().send_packed_command(command, check_health)
@@ -201,7 +217,7 @@ class _Rotating(Connection):
             # The primary has moved: the next command goes over a new connection, to where it is now.
             await self.disconnect(nowait=True)
             raise
-        if self._is_left:
+        if self.is_left:
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{self.host}:{self.port} is no longer the primary: its reply does not count")
         return reply

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -22,6 +23,9 @@ from services.runtime.instruments import IngestorInstruments
 
 COUNTER_TTLS = (keys.METRICS_MINUTE_TTL, keys.METRICS_HOUR_TTL, keys.METRICS_DAY_TTL, keys.SLO_TTL)
 RETRY_REDIS = (1, 5)
+# Asking Redis for its memory costs as much as pushing a few events: what is pushed between two looks is bounded.
+LOOK_BYTES = 256 * 1024
+LOOK_SECONDS = 0.05
 
 log = get_logger(__name__)
 
@@ -54,6 +58,8 @@ class GroupCommit:
         self._task: asyncio.Task[None] | None = None
         self._counters: tuple[datetime, list[str]] | None = None
         self._told = ""
+        self._looked_at = float("-inf")
+        self._unlooked = 0  # bytes that were pushed since
         self.is_open = False
 
     def submit(self, submission: Submission) -> None:
@@ -103,12 +109,17 @@ class GroupCommit:
         return kept
 
     async def _push(self, group: Group) -> list[int]:
+        """Push, and note what Redis says of its queue and its memory; raises RedisError or OSError."""
         singles, batches, _ = group
         if not self.is_open:
             raise ConnectionError("this Redis has not been checked yet")
+        entries = [item.entries[0] for item in singles]
+        for item in batches:
+            entries += item.entries
+            entries += item.quarantine
         arguments = [
             self._room.cap(),
-            self._settings.max_memory_percent,
+            self._settings.max_memory_percent if self._has_to_look(entries) else 0,
             keys.QUARANTINE_MAX,
             *COUNTER_TTLS,
             len(singles),
@@ -116,12 +127,19 @@ class GroupCommit:
         ]
         for item in batches:
             arguments += (len(item.entries), len(item.quarantine))
-        entries = [item.entries[0] for item in singles]
-        for item in batches:
-            entries += item.entries
-            entries += item.quarantine
         names = [self._settings.names.ingest_queue, keys.QUARANTINE, *self._counter_keys()]
         return await self._line.call(self._script, names, [*arguments, *entries])
+
+    def _has_to_look(self, entries: Sequence[bytes]) -> bool:
+        """Say whether this push looks at Redis's memory; one of nothing does nothing else."""
+        now = time.monotonic()
+        self._unlooked += sum(map(len, entries))
+        has_to = (
+            not entries or self._room.is_short or self._unlooked > LOOK_BYTES or now - self._looked_at > LOOK_SECONDS
+        )
+        if has_to:
+            self._looked_at, self._unlooked = now, 0
+        return has_to
 
     def _settle(self, group: Group, reply: Sequence[int]) -> None:
         self._tell("")

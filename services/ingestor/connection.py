@@ -21,7 +21,7 @@ class Connection(Protocol):
     def sender(self) -> str:
         """Return the address of the other end."""
 
-    def finished(self, *, close: bool) -> None:
+    def finished(self, now: float, *, close: bool) -> None:
         """Go on with the connection's next request, or close it."""
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from mutt import shares
 from mutt.ids import is_uuid, uuid7
-from mutt.intake import Intake, Limits, Receipt
+from mutt.intake import Intake, Limits
 from mutt.settings import IngestorSettings
 from services import tracing_utils
 from services.ingestor.auth import KeyRing
@@ -82,10 +82,6 @@ class Door:
             Limits(settings.max_body_bytes, settings.max_records, settings.max_event_bytes, settings.max_json_depth),
             os.urandom,
         )
-
-    def receipt(self, head: Head) -> Receipt:
-        """Return what is known of a request whose body is complete now."""
-        return Receipt(self.clock.unix_us(), head.correlation_id, head.traceparent)
 
     def correlation_id(self, head: Head) -> str:
         """Return the id for a reply about no event: the sender's, or a new one."""

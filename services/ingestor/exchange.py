@@ -42,6 +42,7 @@ class Exchange:
     entries: Sequence[bytes] = ()
     quarantine: Sequence[bytes] = ()
     size = 0
+    _parts: list[bytes] | None = None
     _complete = False
     _started = False
     _waits_for_continue = False
@@ -56,7 +57,6 @@ class Exchange:
         self.peer = connection.peer
         self._head = head
         self._began = began
-        self._parts: list[bytes] = []
 
     @property
     def readers(self) -> Readers:
@@ -101,13 +101,15 @@ class Exchange:
     def feed(self, data: bytes) -> None:
         """Take a piece of the body."""
         if self._refusal is None and self._hold(len(data)):
+            if self._parts is None:
+                self._parts = []
             self._parts.append(data)
 
     def end(self) -> None:
         """Note that the body is complete."""
         self._complete = True
         if self.response_complete:
-            self._connection.finished(close=not self.keep_alive)
+            self._connection.finished(time.perf_counter(), close=not self.keep_alive)
         elif self._started and self._refusal is None:
             self._read(self._body())
 
@@ -173,18 +175,16 @@ class Exchange:
         connection = self._connection
         close = not self.keep_alive
         date = connection.date()
-        data = replies.response(
-            status, body, date, self.media, deprecated=head.deprecated, close=close, retry_after=retry_after
-        )
-        connection.send(data)
-        self._door.latency.observe(time.perf_counter() - self._began)
+        connection.send(replies.response(status, body, date, self.media, head.deprecated, close, retry_after))
+        now = time.perf_counter()
+        self._door.latency.observe(now - self._began)
         if self._traced is not None:
             self._end_trace(self._traced, status)
         # The connection keeps its last exchange until the next request comes, which may be never.
         self._taken = None
         self.entries = self.quarantine = ()
         if self._complete or self._waits_for_continue:
-            connection.finished(close=close)
+            connection.finished(now, close=close)
 
     def _hold(self, size: int) -> bool:
         """Account for bytes of the body; where they are too many, refuse the request and return False."""
@@ -218,12 +218,11 @@ class Exchange:
         size, self.size = self.size, 0
         self._door.in_flight -= size
         self.peer.in_flight -= size
-        self._parts = []
+        self._parts = None
 
     def _body(self) -> bytes:
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
-        return body
+        parts, self._parts = self._parts or [], None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _read(self, body: bytes) -> None:
         head = self._head
@@ -264,7 +263,7 @@ class Exchange:
 
     def _intake(self, body: bytes) -> Taken:
         door, head = self._door, self._head
-        receipt = door.receipt(head)
+        receipt = Receipt(door.clock.unix_us(), head.correlation_id, head.traceparent)
         if door.tracing is not None:
             self._traced = door.tracing.request("ingest", head.traceparent, time.perf_counter() - self._began)
             if self._traced is not None:
@@ -309,8 +308,10 @@ class Exchange:
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken
-        self.entries = [event.entry for event in taken.accepted]
-        if not taken.single:
+        if taken.single:
+            self.entries = (taken.accepted[0].entry,)
+        else:
             self.single = False
+            self.entries = [event.entry for event in taken.accepted]
             self.quarantine = [item.quarantine for item in taken.rejected]
         self._door.commit.submit(self)

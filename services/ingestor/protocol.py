@@ -155,16 +155,21 @@ class IngestProtocol(HttpToolsProtocol):
             self._date = b"".join(name + b": " + value + b"\r\n" for name, value in self._dates)
         return self._date
 
-    def finished(self, *, close: bool) -> None:
+    def finished(self, now: float, *, close: bool) -> None:
         """Go on with the next request, or close."""
+        self._active = now
         if close:
             self.transport.close()
-        self.on_response_complete()
+        elif self.pipeline or self.flow.read_paused:
+            self._go_on()
 
     def on_response_complete(self) -> None:
         """Begin with the next request of the pipeline; no timer is set, `sweep` looks for idle connections."""
         self.server_state.total_requests += 1
         self._active = time.perf_counter()
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self.transport.is_closing():
             return
         if not self.flow.write_paused:

@@ -52,15 +52,8 @@ def error(message: str, correlation_id: str, **details: int) -> bytes:
     return _encode({"status": "error", "message": message, "correlation_id": correlation_id, **details})
 
 
-def response(
-    status: int,
-    body: bytes,
-    date: bytes,
-    media: bytes = JSON,
-    *,
-    deprecated: bool,
-    close: bool,
-    retry_after: int | None = None,
+def response(  # noqa: PLR0917  (called for every event: by keyword it is slower)
+    status: int, body: bytes, date: bytes, media: bytes, deprecated: bool, close: bool, retry_after: int | None
 ) -> bytes:
     """Return the whole HTTP/1.1 response; `date` is the ready-made Date line, `retry_after` seconds."""
     head = _head(status, date, media, deprecated, close, retry_after)

@@ -25,11 +25,13 @@ class Room:
         self.is_short = False
 
     def seen(self, depth: int, memory: int) -> None:
-        """Note the queue's depth and the share of its memory that Redis uses (per mille, 0: unknown)."""
-        self._depth, self._memory = depth, memory
+        """Note the queue's depth and the share of its memory that Redis uses (per mille, 0: unknown, -1: as it was)."""
+        self._depth = depth
+        if memory >= 0:
+            self._memory = memory
         self._seen_at = time.monotonic()
         self.is_short = shares.is_pressed(depth, self.cap()) or (
-            self._most_memory > 0 and shares.is_pressed(memory, self._most_memory, shares.MEMORY_PART)
+            self._most_memory > 0 and shares.is_pressed(self._memory, self._most_memory, shares.MEMORY_PART)
         )
 
     def runs_short(self, events: int) -> bool:

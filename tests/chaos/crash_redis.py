@@ -1,9 +1,10 @@
 """Wraps what is sent to Redis."""
 
+import asyncio
 import re
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError
 
+from services.ingestor.wire import Wire
 from tests.chaos.killer import Killer, Visit
 from tests.chaos.points import AFTER, BEFORE, SENT, TREE
 
@@ -64,6 +66,35 @@ def wrap_redis(killer: Killer) -> None:
 
     AbstractConnection.send_packed_command = send_packed_command  # type: ignore[method-assign]
     AbstractConnection.read_response = read_response  # type: ignore[method-assign]
+    _wrap_wire(killer, effect_of)
+
+
+def _wrap_wire(killer: Killer, effect_of: Callable[[bytes], str | None]) -> None:
+    """Wrap the ingestor's own connection: it bypasses the client."""
+    send, receive = Wire.send, Wire.replies
+    under_way: weakref.WeakKeyDictionary[Wire, Visit | None] = weakref.WeakKeyDictionary()
+
+    def sent(self: Wire, data: bytes, wanted: int) -> None:
+        effect = effect_of(data)
+        step = None if effect is None else killer.comes_to(effect, sys._getframe(1))
+        killer.at(step, BEFORE)
+        send(self, data, wanted)
+        under_way[self] = step
+
+    async def replies(self: Wire, within: float) -> list[Any]:
+        step = under_way.pop(self, None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # by now the loop has written what was sent
+        killer.at(step, SENT)
+        found = await receive(self, within)
+        if isinstance(found[0], NoScriptError):
+            killer.take_back(step)  # nothing was done: the script itself is sent now
+        else:
+            killer.at(step, AFTER)
+        return found
+
+    Wire.send = sent  # type: ignore[method-assign]
+    Wire.replies = replies  # type: ignore[method-assign]
 
 
 def changes(script: bytes) -> bool:

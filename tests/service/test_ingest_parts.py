@@ -128,7 +128,7 @@ class Sink:
     def sender(self) -> str:
         return "192.0.2.1"
 
-    def finished(self, *, close: bool) -> None:
+    def finished(self, _now: float, *, close: bool) -> None:
         self.closed.append(close)
 
 

@@ -7,8 +7,8 @@
 --       8 number of single events S, 9 number of batches B, then for each batch two numbers: its events, its rejected
 --       records; then S entries; then for each batch its events and its rejected records
 -- Returns {1 when the memory forbids it else 0, depth of the queue, single events taken, batches taken,
---          entries that fell off the quarantine, share of maxmemory that is used (per mille, 0: not looked at or without
---          a limit)}; what was taken is the first so many of each kind.
+--          entries that fell off the quarantine, share of maxmemory that is used (per mille, 0: without a limit, -1: not
+--          looked at)}; what was taken is the first so many of each kind.
 local FIXED, CHUNK = 9, 4000 -- unpack takes about 8,000 values at most
 
 for at = 1, 2 do
@@ -19,8 +19,9 @@ for at = 1, 2 do
 end
 
 local depth = redis.call('LLEN', KEYS[1])
-local share, permille = tonumber(ARGV[2]), 0
+local share, permille = tonumber(ARGV[2]), -1
 if share > 0 then
+  permille = 0
   local info = '\n' .. redis.call('INFO', 'memory')
   local used = tonumber(info:match('\nused_memory:(%d+)'))
   local most = tonumber(info:match('\nmaxmemory:(%d+)'))

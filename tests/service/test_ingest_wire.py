@@ -1,0 +1,125 @@
+"""The ingestor's own connection to Redis, against a server that answers whatever it is told to."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio.connection import DefaultParser
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from services.ingestor.wire import Wire
+from tests.harness.waiting import eventually
+
+PATIENCE = 60.0  # seconds
+PUSHED = b"*3\r\n:0\r\n:12\r\n:-1\r\n"
+
+
+class Server(asyncio.Protocol):
+    """Keeps what it is sent; answers by hand."""
+
+    received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def answer(self, *pieces: bytes) -> None:
+        assert isinstance(self.transport, asyncio.Transport)
+        for piece in pieces:
+            self.transport.write(piece)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Wire, Server]]:
+    loop, server = asyncio.get_running_loop(), Server()
+    listening = await loop.create_server(lambda: server, "127.0.0.1", 0)
+    async with listening:
+        transport, _ = await loop.create_connection(asyncio.Protocol, *listening.sockets[0].getsockname())
+        wire = Wire(transport, DefaultParser.parse_error)
+        await eventually(lambda: hasattr(server, "transport"), "the connection")
+        yield wire, server
+        transport.close()
+        server.transport.close()
+
+
+async def test_the_replies_to_a_question_are_lists_and_integers() -> None:
+    async with connected() as (wire, server):
+        for depth in (1, 2):
+            wire.send(b"push", 2)
+            await eventually(lambda depth=depth: server.received == b"push" * depth, "the question")  # type: ignore[misc]
+            server.answer(PUSHED, b":1\r\n")
+            assert await wire.replies(PATIENCE) == [[0, 12, -1], 1]
+        assert not wire.is_lost
+
+
+@given(st.lists(st.integers(1, len(PUSHED * 2) - 1), max_size=4, unique=True))
+def test_replies_in_any_pieces_are_the_same_replies(cuts: list[int]) -> None:
+    data, at = PUSHED * 2, [0, *sorted(cuts), len(PUSHED * 2)]
+    pieces = [data[begin:end] for begin, end in itertools.pairwise(at)]
+
+    async def ask() -> list[object]:
+        async with connected() as (wire, _):
+            wire.send(b"push", 2)
+            for piece in pieces:
+                wire.data_received(piece)
+            return await wire.replies(PATIENCE)
+
+    assert asyncio.run(ask()) == [[0, 12, -1]] * 2
+
+
+async def test_an_error_is_a_reply_like_any_other() -> None:
+    async with connected() as (wire, server):
+        wire.send(b"push", 2)
+        server.answer(b"-NOSCRIPT No matching script.\r\n-ERR \xff\r\n")
+        first, second = await wire.replies(PATIENCE)
+        assert isinstance(first, NoScriptError)
+        assert isinstance(second, ResponseError)
+        assert not wire.is_lost
+
+
+@pytest.mark.parametrize("data", [b"$1\r\nx\r\n", b"*1\r\n+OK\r\n", b"HTTP/1.1 400\r\n", b":x\r\n", b"\r\n"])
+async def test_what_is_no_reply_to_a_push_is_an_error(data: bytes) -> None:
+    async with connected() as (wire, server):
+        wire.send(b"push", 1)
+        server.answer(data)
+        with pytest.raises(InvalidResponse):
+            await wire.replies(PATIENCE)
+
+
+async def test_a_reply_that_does_not_come_in_time_is_a_timeout() -> None:
+    async with connected() as (wire, _):
+        wire.send(b"push", 1)
+        with pytest.raises(RedisTimeoutError):
+            await wire.replies(0.01)
+
+
+async def test_a_connection_that_ends_tells_whoever_waits_and_takes_nothing_more() -> None:
+    async with connected() as (wire, server):
+        wire.send(b"push", 1)
+        await eventually(lambda: server.received == b"push", "the question")
+        server.transport.close()
+        with pytest.raises(RedisConnectionError):
+            await wire.replies(PATIENCE)
+        assert wire.is_lost
+        with pytest.raises(RedisConnectionError):
+            wire.send(b"push", 1)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_reply_that_nobody_asked_for_makes_the_connection_untrusted(asked: bool) -> None:
+    async with connected() as (wire, server):
+        if asked:
+            wire.send(b"push", 1)
+            server.answer(PUSHED + b":1\r\n")
+            assert await wire.replies(PATIENCE) == [[0, 12, -1]]
+        else:
+            server.answer(b":1\r\n")
+        await eventually(lambda: wire.is_lost, "the end of trust")
