@@ -1,6 +1,6 @@
 """Kill MUTT by SIGKILL at every registered step, before and after, restart it, and check what was promised.
 
-    muttdev chaos --points [--seed S] [--only NAME] [--number N] [--list]
+    muttdev chaos --points [--seed S] [--only NAME] [--number N] [--list] [--keep FOLDER]
 
 NAME is part of a path's or a step's name (alerter.settle, archive). Without --number all points are tried. The seed
 chooses the order, which of several times a step is died at, and, with --number, the points. Ctrl-C ends it with what
@@ -9,6 +9,7 @@ was seen so far.
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="NAME", help="only points with this in their names")
     parser.add_argument("--number", type=int, metavar="N", help="so many points, at least one of each path")
     parser.add_argument("--list", action="store_true", help="only list the points")
+    parser.add_argument("--keep", type=Path, help="folder that the logs are left in when the verdict is bad")
     options = parser.parse_args(arguments)
     points = all_points() if options.number is None else chosen(options.seed, options.number)
     points = [point for point in points if options.only in str(point)]
@@ -43,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.number is None:
         random.Random(options.seed).shuffle(points)
     is_whole = not options.only and options.number is None
-    return alone(lambda: _run(points, options.seed, is_whole=is_whole))
+    return alone(lambda: _run(points, options.seed, options.keep, is_whole=is_whole))
 
 
-def _run(points: Sequence[Point], seed: int, *, is_whole: bool) -> int:
+def _run(points: Sequence[Point], seed: int, keep: Path | None, *, is_whole: bool) -> int:
     tell(f"seed {seed}: {len(points)} points; again with: muttdev chaos --points --seed {seed}")
     results: list[Result] = []
     reached: set[str] = set()
@@ -63,6 +65,9 @@ def _run(points: Sequence[Point], seed: int, *, is_whole: bool) -> int:
                     _tell(result, len(results), len(points), time.monotonic() - began)
         except KeyboardInterrupt:
             tell("\nended by Ctrl-C")
+        if keep is not None and any(result.faults for result in results):
+            shutil.copytree(folder, keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("postgres"))
+            tell(f"the logs are in {keep}")
     return _verdict(results, reached, len(points), is_whole=is_whole, seconds=time.monotonic() - began)
 
 

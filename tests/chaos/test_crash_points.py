@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.devtools.embedded import RedisServer
-from tests.chaos import crash_scan
+from tests.chaos import crash_points, crash_scan
 from tests.chaos.crash_run import PATHS, Point, Runs, all_points, chosen
 from tests.chaos.crash_stage import Stage
 from tests.chaos.crash_stage import stage as build
@@ -67,6 +67,13 @@ def test_every_path_has_steps_and_every_step_a_path() -> None:
     assert {path for step in STEPS for path in step.paths} == set(PATHS)
     assert [step.name for step in STEPS if not step.paths] == []
     assert len({step.name for step in STEPS}) == len(STEPS)
+
+
+def test_the_command_lists_its_points_and_takes_the_options_of_every_proof(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert crash_points.main(["--list", "--seed", "1", "--keep", str(tmp_path)]) == 0
+    assert f"{len(all_points())} points" in capsys.readouterr().out
 
 
 def test_nothing_in_production_knows_of_crash_points() -> None:
