@@ -135,6 +135,7 @@ class RuleBook:
         self._texts = [self._nowhere for _ in CLEAR_WORDS] + [shelves[TEXT, literal] for literal in literals]
         words = [text.encode("utf-8", "surrogatepass") for text in (*CLEAR_WORDS, *literals)]
         self._find = BytesAhoCorasick(words, MatchKind.Standard).find_matches_as_indexes
+        # Which severities rules ask for: an event of any other is treated alike.
         self.severities = frozenset(entry.severity for entry in self._entries)
         self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
 
@@ -153,6 +154,7 @@ class RuleBook:
         """
         best = self._severities.get(severity, self._end)
         maybe: list[int] = []
+        tried: set[int] = set()
         may_clear = False
         is_ascii = message.isascii()
         folded = text.lower() if is_ascii else message.casefold().encode("utf-8", "surrogatepass")
@@ -165,7 +167,8 @@ class RuleBook:
             sure, some = self._texts[literal]
             if sure < best:  # noqa: PLR1730  (min would cost as much as all the rest)
                 best = sure
-            if some:
+            if some and literal not in tried:  # it may stand there hundreds of times
+                tried.add(literal)
                 maybe += some
         if trap_oid is not None and self._oids:
             for prefix in _prefixes(dotted(trap_oid), self._arcs):

@@ -281,3 +281,18 @@ def test_no_clear_escapes_the_look_for_one(message: str, oid: str | None) -> Non
     _, entry = queue_entry(message, trap_oid=oid)
     if problem_of(decode_entry(entry)) is not None:
         assert oid in CLEAR_OIDS or RuleBook(()).look(message, message.encode(), None, None)[1]
+
+
+def test_a_rule_is_tried_once_however_often_its_literal_stands_in_the_message() -> None:
+    book = RuleBook([rule(1, r"error [a-z]+ \d+$", kind="regex")])
+    (entry,) = book._entries  # what a try costs is not to be seen from outside
+    tried: list[bytes] = []
+
+    class Noting:
+        def search(self, text: bytes) -> None:
+            tried.append(text)
+
+    entry.regex = Noting()
+    assert book.first_match("error " * 100, None, None) is None
+    assert book.first_match("error " * 1000, None, None) is None
+    assert len(tried) == 2
