@@ -138,10 +138,11 @@ class Claims(ABC):
         """Note entries as no longer in flight; an older lease's are not, and may be in flight again under this one."""
         if lease != self.lease:
             return
-        self._held.subtract(entries)
+        held = self._held
         for entry in entries:
-            if self._held[entry] <= 0:
-                del self._held[entry]
+            left = held.pop(entry, 1) - 1
+            if left:
+                held[entry] = left
 
     def give_up(self, entries: Sequence[bytes], lease: Lease) -> None:
         """Let entries that could not be worked on be adopted by the next claim: nobody else looks after them."""

@@ -143,7 +143,7 @@ HOLES: dict[str, tuple[InScript | InMethod, LaneModel, list[str]]] = {
         ["A waits", "a comes", "! the heartbeat of x expires", "A's BLMOVE brings a", "A's claim is refused"],
     ),
     "claim that is pushed and not removed": (
-        InScript("claim", "redis.call('LTRIM', KEYS[3], 0, -(#taken + 1))", ""),
+        InScript("claim", "redis.call('LTRIM', KEYS[3], 0, -(size + 1))", ""),
         two(),
         ["A claims"],
     ),

@@ -35,29 +35,33 @@ if most < 1 then
   return {1, 0, depths, {}}
 end
 local tail = redis.call('LRANGE', KEYS[3], -most, -1)
-local taken, bytes, recoveries, together = {}, 0, 0, tonumber(ARGV[5])
+local together, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[3])
+local taken, size, bytes, recoveries = {}, 0, 0, 0
 for i = #tail, 1, -1 do
   local entry = tail[i]
-  local count = counted and tonumber(redis.call('HGET', KEYS[4], redis.sha1hex(entry)) or '0') or 0
-  if #taken == 0 and ARGV[4] == '' then
-    recoveries = count
-  elseif count ~= recoveries or count > 1 or (count == 1 and #taken >= together) then
-    break
+  if counted then
+    local count = tonumber(redis.call('HGET', KEYS[4], redis.sha1hex(entry)) or '0')
+    if size == 0 and ARGV[4] == '' then
+      recoveries = count
+    elseif count ~= recoveries or count > 1 or (count == 1 and size >= together) then
+      break
+    end
   end
   bytes = bytes + #entry
-  if #taken > 0 and bytes > tonumber(ARGV[3]) then
+  if size > 0 and bytes > most_bytes then
     break
   end
-  taken[#taken + 1] = entry
+  size = size + 1
+  taken[size] = entry
 end
 
-if #taken > 0 then
+if size > 0 then
   local kind = redis.call('TYPE', KEYS[2]).ok
   if kind ~= 'list' and kind ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' is a ' .. kind .. ', not a list')
   end
   -- Out of the queue first: a Redis that is full refuses a script whose first write takes memory, and would stay full.
-  redis.call('LTRIM', KEYS[3], 0, -(#taken + 1))
+  redis.call('LTRIM', KEYS[3], 0, -(size + 1))
   redis.call('LPUSH', KEYS[2], unpack(taken))
 end
 return {1, recoveries, depths, taken}
