@@ -41,10 +41,12 @@ NULL = b"\xff\xff\xff\xff"
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 DAY = 86_400_000_000  # microseconds
+ID_BYTES = 16
 
 _int16 = Struct("!ih").pack
 _int32 = Struct("!ii").pack
 _length = Struct("!i").pack
+_raw = Struct("!ib").pack  # the length of raw, and the version of jsonb
 # The number of columns, then length and value of the first five, then the length of hostname.
 _head = Struct("!h iq i16s i16s iq").pack
 _timestamp = Struct("!q").unpack_from
@@ -56,44 +58,62 @@ _encode = msgspec.json.Encoder().encode
 
 def pack_row(event: QueuedEvent, decision: bytes) -> bytes:
     """Return an event's row; `decision` is pack_decision's. Raises EntryError for text that is not Unicode."""
-    envelope = event.envelope
-    event_id = bytes.fromhex(envelope.event_id.replace("-", ""))
-    same = event.correlation_id == envelope.event_id
-    correlation_id = event_id if same else bytes.fromhex(event.correlation_id.replace("-", ""))
-    since = event.event_timestamp - EPOCH
-    received = event.received_at - EPOCH
+    event_id = bytes.fromhex(event.envelope.event_id.replace("-", ""))
+    same = event.correlation_id == event.envelope.event_id
     try:
-        hostname = event.hostname.encode()
-        message = event.message.encode()
-        raw = _encode(extra_fields(event.fields))
-        return b"".join(
-            (
-                _head(
-                    16,
-                    8,
-                    since.days * DAY + since.seconds * 1_000_000 + since.microseconds,
-                    16,
-                    event_id,
-                    16,
-                    correlation_id,
-                    8,
-                    received.days * DAY + received.seconds * 1_000_000 + received.microseconds,
-                ),
-                _SEVERITIES[event.severity],
-                _length(len(hostname)),
-                hostname,
-                _length(len(message)),
-                message,
-                _text(event.source),
-                _text(event.trap_oid),
-                _length(len(raw) + 1),
-                b"\x01",
-                raw,
-                decision,
-            )
+        return pack(
+            microseconds(event.event_timestamp),
+            event_id,
+            event_id if same else bytes.fromhex(event.correlation_id.replace("-", "")),
+            microseconds(event.received_at),
+            event.severity,
+            event.hostname,
+            event.message.encode(),
+            event.source,
+            event.trap_oid,
+            _encode(extra_fields(event.fields)),
+            decision,
         )
     except UnicodeEncodeError as error:
         raise EntryError(f"the event holds text that is not Unicode: {error}") from error
+
+
+def pack(  # noqa: PLR0917  # called for every event, where positions cost less than names
+    event_timestamp: int,
+    event_id: bytes,
+    correlation_id: bytes,
+    received_at: int,
+    severity: int | None,
+    hostname: str,
+    message: bytes,
+    source: str | None,
+    trap_oid: str | None,
+    raw: bytes,
+    decision: bytes,
+) -> bytes:
+    """Return a row of what its columns hold; times in microseconds since EPOCH, ids as their 16 bytes."""
+    host = hostname.encode()
+    return b"".join(
+        (
+            _head(16, 8, event_timestamp, 16, event_id, 16, correlation_id, 8, received_at),
+            _SEVERITIES[severity],
+            _length(len(host)),
+            host,
+            _length(len(message)),
+            message,
+            NULL if source is None else _source(source),
+            NULL if trap_oid is None else _text(trap_oid),
+            _raw(len(raw) + 1, 1),
+            raw,
+            decision,
+        )
+    )
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a time as PostgreSQL counts it: microseconds since EPOCH."""
+    since = moment - EPOCH
+    return since.days * DAY + since.seconds * 1_000_000 + since.microseconds
 
 
 @lru_cache(maxsize=4096)
@@ -128,3 +148,6 @@ def _text(value: str | None) -> bytes:
         return NULL
     encoded = value.encode()
     return _length(len(encoded)) + encoded
+
+
+_source = lru_cache(maxsize=1024)(_text)  # few, where hosts and messages are many

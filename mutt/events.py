@@ -21,6 +21,7 @@ __all__ = [
     "decided_entry",
     "decode_decided",
     "decode_entry",
+    "event_severity",
     "extra_fields",
     "failed",
     "iso",
@@ -147,12 +148,16 @@ def extra_fields(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in COLUMNS}
 
 
+def event_severity(fields: dict[str, Any], level: Any) -> int | None:
+    """Return an event's severity: `level`, its syslog_severity; where that is absent, what the text `severity` says."""
+    if level is None and isinstance(fields.get("severity"), str):
+        level = fields["severity"]
+    return severity(level)
+
+
 def _event(entry: bytes, envelope: Envelope, fields: dict[str, Any]) -> QueuedEvent:
     if not is_uuid(envelope.event_id):
         raise EntryError(f"`_mutt.event_id` has to be a UUID, not {envelope.event_id!r:.60}")
-    level = fields.get("syslog_severity")
-    if level is None:
-        level = _text(fields, "severity", lenient=True)
     oid = _text(fields, "trap_oid")
     correlation_id = _text(fields, "correlation_id") or envelope.event_id
     if not is_uuid(correlation_id):
@@ -164,7 +169,7 @@ def _event(entry: bytes, envelope: Envelope, fields: dict[str, Any]) -> QueuedEv
         _text(fields, "message") or "",
         _text(fields, "hostname") or "",
         _text(fields, "source"),
-        severity(level),
+        event_severity(fields, fields.get("syslog_severity")),
         oid.removeprefix(".") if oid else None,
         correlation_id,
         _time("event_timestamp", envelope.event_timestamp or envelope.received_at),
@@ -172,12 +177,10 @@ def _event(entry: bytes, envelope: Envelope, fields: dict[str, Any]) -> QueuedEv
     )
 
 
-def _text(fields: dict[str, Any], name: str, *, lenient: bool = False) -> str | None:
+def _text(fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value
-    if lenient:
-        return None
     raise EntryError(f"{name} has to be text, not {type(value).__name__}")
 
 

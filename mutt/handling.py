@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from mutt.matching import RuleBook
 from mutt.patterns import Pattern, pattern_of
-from mutt.rules import FORWARDED, Handling
+from mutt.rules import FORWARDED, Handling, Rule
 
-__all__ = ["DEV", "FORWARDED", "PROD", "Decision", "Handling", "Hosts", "decide", "normalise_host"]
+__all__ = ["DEV", "FORWARDED", "PROD", "Decision", "Handling", "Hosts", "decide", "decision_of", "normalise_host"]
 
 PROD, DEV = "prod", "dev"
 
@@ -69,14 +70,22 @@ def decide(  # noqa: PLR0917  # called for every event, where positions cost les
     default_team: str,
 ) -> Decision:
     """Return what becomes of an event; no rule means Unhandled with the message's pattern."""
+    return decision_of(book.first_match(message, severity, trap_oid), message, hostname, hosts, default_team)
+
+
+def decision_of(rule: Rule | None, message: str, hostname: str, hosts: Hosts, default_team: str) -> Decision:
+    """Return what becomes of an event of which this rule holds first."""
     host = normalise_host(hostname)
     environment = hosts.environment(host)
     team = hosts.team(host)
-    rule = book.first_match(message, severity, trap_oid)
     if rule is None:
         return Decision(Handling.UNHANDLED.value, team or default_team, None, None, environment, pattern_of(message))
     handling = rule.dev_handling if environment == DEV else rule.prod_handling
-    return Decision(handling, team or rule.team_assignment, rule.id, rule.version, environment, None)
+    return _decision(handling, team or rule.team_assignment, rule.id, rule.version, environment, None)
+
+
+# The same few hold for nearly all events.
+_decision = lru_cache(maxsize=4096)(Decision)
 
 
 def known_as(host: str, *, match_short: bool) -> set[str]:

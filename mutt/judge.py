@@ -1,50 +1,84 @@
 """Judges entries: what each event becomes, and the bytes that follow from it."""
 
 import base64
+import re
+import struct
+from binascii import unhexlify
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
-from mutt.audit_row import pack_decision, pack_row
+from mutt.audit_row import ID_BYTES, microseconds, pack, pack_decision, pack_row
 from mutt.envelope import amend
 from mutt.errors import EntryError
-from mutt.events import Envelope, LastError, QueuedEvent, decided_entry, decode_entry, iso
-from mutt.handling import Decision, Hosts, decide
-from mutt.ids import uuid7
+from mutt.events import (
+    UNREADABLE,
+    Envelope,
+    LastError,
+    QueuedEvent,
+    decided_entry,
+    decode_entry,
+    event_severity,
+    iso,
+    parse_timestamp,
+)
+from mutt.fields import DEBUG
+from mutt.handling import Decision, Hosts, decide, decision_of
+from mutt.ids import is_uuid, uuid7
 from mutt.matching import RuleBook
-from mutt.pairs import Problem, problem_of
+from mutt.pairs import CLEAR_OIDS, Problem, problem_of
 from mutt.rules import FORWARDED
 
+_fields = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
+# How the ingestor begins an entry that is new and belongs to no trace: the same bytes at the same places.
+_MEMBERS = (b'{"_mutt":{"v":1,"event_id":"', b'","received_at":"', b'Z","event_timestamp":"', b'Z"},')
+_FORM = struct.Struct("{}s36s{}s20s6s{}s20s6s{}s".format(*map(len, _MEMBERS)))
+_ID = slice(len(_MEMBERS[0]), len(_MEMBERS[0]) + 36)
+_SECOND = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
+_ODD = (ValueError, struct.error, *UNREADABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """An event that was read and decided; `row` is its packed audit row."""
+class Judged(msgspec.Struct, frozen=True, gc=False):
+    """An event that was read and decided; `row` is its packed audit row, `received` in microseconds since EPOCH."""
 
     entry: bytes
-    event: QueuedEvent
     decision: Decision
     row: bytes
+    hostname: str
+    message: str
+    received: int
+    known_envelope: Envelope | None  # None where the entry has the ingestor's own form
 
     @property
-    def is_forwarded(self) -> bool:
-        """Whether Moogsoft is owed an alert."""
-        return self.decision.handling in FORWARDED
+    def envelope(self) -> Envelope:
+        """What MUTT noted of the event."""
+        return self.known_envelope or decode_entry(self.entry).envelope
+
+    @property
+    def event_id(self) -> str:
+        """The event's identity."""
+        return self.entry[_ID].decode() if self.known_envelope is None else self.known_envelope.event_id
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace that the event belongs to."""
+        return None if self.known_envelope is None else self.known_envelope.traceparent
 
     def standing(self, decision: Decision) -> "Judged":
         """Return the event as it was decided before: what the audit says of it stands."""
-        return Judged(self.entry, self.event, decision, self.row)
+        return msgspec.structs.replace(self, decision=decision)
 
     def decided(self) -> bytes:
         """Return the entry of the alert queue, or of the pending audit.
 
         The event's retries and replays end with its audit: the alert has all of its own.
         """
-        decision, envelope, entry = self.decision, self.event.envelope, self.entry
-        if envelope.retry_count or envelope.remediation_attempts:
+        decision, envelope, entry = self.decision, self.known_envelope, self.entry
+        if envelope is not None and (envelope.retry_count or envelope.remediation_attempts):
             entry = amend(entry, retry_count=0, remediation_attempts=None)
         return decided_entry(
             entry,
@@ -58,13 +92,77 @@ class Judged:
 
 def judge(entry: bytes, book: RuleBook, hosts: Hosts, default_team: str) -> Judged:
     """Read one entry and decide it; raises EntryError where no retry can make it readable."""
+    try:
+        judged = _straight(entry, book, hosts, default_team)
+    except _ODD:
+        judged = None
+    return judged or carefully(entry, book, hosts, default_team)
+
+
+def carefully(entry: bytes, book: RuleBook, hosts: Hosts, default_team: str) -> Judged:
+    """Judge an entry of whatever form; `judge` does no other, only quicker."""
     event = decode_entry(entry)
     decision = decide_event(event, book, hosts, default_team)
-    row = pack_row(
-        event,
-        pack_decision(decision.handling, decision.team, decision.rule_id, decision.rule_version, decision.environment),
+    row = pack_row(event, pack_decision(*decision[:5]))
+    return Judged(entry, decision, row, event.hostname, event.message, microseconds(event.received_at), event.envelope)
+
+
+def _straight(entry: bytes, book: RuleBook, hosts: Hosts, default_team: str) -> Judged | None:
+    """Judge an entry of the form that the ingestor gives to what is new; None, or one of _ODD, for any other."""
+    begin, text_id, middle, second, micros, between, own_second, own_micros, end = _FORM.unpack_from(entry)
+    if (begin, middle, between, end) != _MEMBERS or not (micros.isdigit() and own_micros.isdigit()):
+        return None
+    fields = _fields.decode(b"{" + entry[_FORM.size :])
+    pop = fields.pop
+    message, hostname, source, oid = pop("message", ""), pop("hostname", ""), pop("source", None), pop("trap_oid", None)
+    correlation, level = pop("correlation_id", None), pop("syslog_severity", None)
+    if not (message.__class__ is hostname.__class__ is correlation.__class__ is str) or "_mutt" in fields:
+        return None
+    if not (source is None or source.__class__ is str) or not (oid is None or (oid.__class__ is str and oid)):
+        return None
+    event_id = unhexlify(text_id.replace(b"-", b""))
+    if len(event_id) != ID_BYTES or text_id[8:24:5] != b"----":
+        return None
+    if level.__class__ is not int or not 0 <= level <= DEBUG:
+        level = event_severity(fields, level)
+    if oid is not None:
+        oid = oid.removeprefix(".")
+    text = message.encode()
+    rule, may_clear = book.look(message, text, level, oid)
+    if may_clear or oid in CLEAR_OIDS:
+        decision = decide_event(decode_entry(entry), book, hosts, default_team)
+    else:
+        decision = decision_of(rule, message, hostname, hosts, default_team)
+    received = _seconds(second) + int(micros)
+    row = pack(
+        _seconds(own_second) + int(own_micros),
+        event_id,
+        event_id if correlation.encode() == text_id else _id_of(correlation),
+        received,
+        level,
+        hostname,
+        text,
+        source,
+        oid,
+        _encode(fields),
+        pack_decision(*decision[:5]),
     )
-    return Judged(entry, event, decision, row)
+    return Judged(entry, decision, row, hostname, message, received, None)
+
+
+@lru_cache(maxsize=64)
+def _seconds(text: bytes) -> int:
+    """Return a second of the form `2026-11-30T22:10:30.` as microseconds since EPOCH."""
+    moment = parse_timestamp(f"{text.decode()}000000Z")
+    if moment is None or not _SECOND.fullmatch(text):
+        raise ValueError("not of the ingestor's own form")
+    return microseconds(moment)
+
+
+def _id_of(text: str) -> bytes:
+    if not is_uuid(text):
+        raise ValueError("not a UUID")
+    return bytes.fromhex(text.replace("-", ""))
 
 
 def undecodable(entry: bytes, error: EntryError, event_id: str, now: datetime) -> bytes:
@@ -84,11 +182,11 @@ def meta_alert(judged: Judged, threshold: int, now: datetime, random: bytes) -> 
     event = {
         "correlation_id": event_id,
         "timestamp": at,
-        "hostname": judged.event.hostname,
+        "hostname": judged.hostname,
         "source": "mutt",
         "message": f"{threshold} events that no rule matches: {pattern.template}",
         "unhandled_pattern": pattern.hash,
-        "unhandled_sample_event_id": judged.event.envelope.event_id,
+        "unhandled_sample_event_id": judged.event_id,
     }
     entry = _encode({"_mutt": Envelope(event_id, at, at), **event})
     decision = judged.decision
@@ -119,8 +217,10 @@ def decide_event(
     problem = problem_of(event)
     if problem is None:
         return decision
-    for severity in problem.severities:
-        opened = decide(problem.message, event.hostname, severity, problem.trap_oid, book, hosts, default_team)
-        if opened.handling in FORWARDED:
-            return opened
+    for severity in dict.fromkeys(level if level in book.severities else None for level in problem.severities):
+        rule = book.first_match(problem.message, severity, problem.trap_oid)
+        if rule is not None:
+            opened = decision_of(rule, problem.message, event.hostname, hosts, default_team)
+            if opened.handling in FORWARDED:
+                return opened
     return decision

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from mutt import keys
+from mutt.audit_row import microseconds
 from mutt.backpressure import Level, Pressure, pressure, to_shed
 from mutt.errors import EntryError
 from mutt.events import amend, failed, iso
 from mutt.ids import uuid7
 from mutt.judge import Judged, judge, meta_alert, undecodable
+from mutt.rules import FORWARDED
 from mutt.settings import AlerterSettings
 from services import tracing_utils
 from services.alerter.audit import AuditTrail
@@ -141,8 +143,7 @@ class Batches:
         self._shed(work, self._judge_depths(depths))
         if self._tracing is not None:
             traced_events = (
-                (judged.event.envelope.traceparent, {"mutt.event_id": judged.event.envelope.event_id})
-                for judged in work.judged.values()
+                (judged.traceparent, {"mutt.event_id": judged.event_id}) for judged in work.judged.values()
             )
             work.traced = self._tracing.batch("alerter.batch", "consumer", traced_events, work.age)
             if work.traced is not None:
@@ -162,12 +163,15 @@ class Batches:
         return answer
 
     def _shed(self, work: Work, now: Pressure) -> None:
-        places = list(work.judged)
         handlings = [judged.decision.handling for judged in work.judged.values()]
-        work.shed = [places[index] for index in to_shed(handlings, now.room)]
+        if shed := to_shed(handlings, now.room):
+            places = list(work.judged)
+            work.shed = [places[index] for index in shed]
 
     async def _finish(self, work: Work) -> None:
-        kept = {index: judged for index, judged in work.judged.items() if index not in set(work.shed)}
+        kept = work.judged
+        for index in work.shed:
+            del kept[index]
         places = list(kept)
         with _step(work, "alerter.audit"):
             written = await self._audit.write([judged.row for judged in kept.values()]) if kept else Written([], {})
@@ -197,17 +201,19 @@ class Batches:
             actions.push(index, self._names.alerter_dlq, letter)
         groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for index, judged in kept.items():
+            decision = judged.decision
             if index in refused:
                 self._retry(actions, index, judged, refused[index])
                 continue
-            if judged.is_forwarded or pending:
+            is_forwarded = decision.handling in FORWARDED
+            if is_forwarded or pending:
                 decided = judged.decided()
-                if judged.is_forwarded:
+                if is_forwarded:
                     actions.push(index, self._names.alert_queue, decided)
                 if pending:
                     actions.push(index, keys.AUDIT_PENDING, decided)
-            if judged.decision.pattern is not None:
-                groups[judged.decision.pattern.hash, judged.event.hostname].append(index)
+            if decision.pattern is not None:
+                groups[decision.pattern.hash, judged.hostname].append(index)
         if groups:
             actions.limits = self._limits()
             actions.groups = [self._group(kept, places) for places in groups.values()]
@@ -234,13 +240,13 @@ class Batches:
             info_key=f"{keys.UNHANDLED_INFO_PREFIX}:{pattern.hash}",
             hours_key=f"{keys.UNHANDLED_HOURS_PREFIX}:{pattern.hash}",
             template=pattern.template,
-            sample=judged.event.message[:1024],
+            sample=judged.message[:1024],
             meta=meta,
             entries=tuple(places),
         )
 
     def _retry(self, actions: Actions, index: int, judged: Judged, refusal: Refusal) -> None:
-        retries = judged.event.envelope.retry_count + 1
+        retries = judged.envelope.retry_count + 1
         entry = failed(
             judged.entry,
             error_type=refusal.error.sqlstate,
@@ -248,7 +254,7 @@ class Batches:
             at=iso(datetime.now(UTC)),
             retry_count=retries,
         )
-        event_id = judged.event.envelope.event_id
+        event_id = judged.event_id
         if retries > self._settings.max_retries:
             actions.push(index, self._names.alerter_dlq, entry)
             log.error("PostgreSQL refuses an event, it goes to the dead letters", id=event_id, error=str(refusal.error))
@@ -292,8 +298,8 @@ class Batches:
     def _count(self, work: Work, kept: dict[int, Judged], refused: dict[int, Refusal], settled: Settled) -> None:
         events = self._instruments.events
         gone = settled.missing
-        alive = [index for index in kept if index not in refused and index not in gone]
-        unhandled = sum(1 for index in alive if kept[index].decision.pattern is not None)
+        alive = [judged for index, judged in kept.items() if index not in refused and index not in gone]
+        unhandled = sum(1 for judged in alive if judged.decision.pattern is not None)
         events.labels("handled").inc(len(alive) - unhandled)
         events.labels("unhandled").inc(unhandled)
         events.labels("error").inc(sum(1 for index in refused if index not in gone))
@@ -302,8 +308,8 @@ class Batches:
         self._instruments.meta_alerts.inc(settled.metas)
         self._instruments.latency.observe_alike(work.age, settled.found)
         if (at := work.audited) is not None:
-            ages = ((at - kept[index].event.received_at).total_seconds() for index in alive)
-            self._instruments.audited.observe_all(ages)
+            now = microseconds(at)
+            self._instruments.audited.observe_all([(now - judged.received) / 1e6 for judged in alive])
 
 
 def _step(work: Work, name: str) -> AbstractContextManager[None]:

@@ -1,6 +1,6 @@
 """A histogram for what happens a hundred thousand times a second."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
@@ -30,11 +30,14 @@ class QuickHistogram(Histogram):
 
     def observe_all(self, amounts: Iterable[float]) -> None:
         """Count many observations; below zero is zero, as between the clocks of two machines."""
-        counts, bounds, total = self._counts, self._upper_bounds, self._total
-        for amount in amounts:
-            counts[bisect_left(bounds, amount)] += 1
-            total += max(amount, 0.0)
-        self._total = total
+        ordered, counts, start = sorted(amounts), self._counts, 0
+        for place, bound in enumerate(self._upper_bounds):
+            if start == len(ordered):
+                break
+            end = bisect_right(ordered, bound, start)
+            counts[place] += end - start
+            start = end
+        self._total += sum(ordered[bisect_left(ordered, 0.0) :])
 
     def _child_samples(self) -> Iterable[Sample]:
         counts = list(accumulate(self._counts))

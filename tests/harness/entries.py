@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from mutt.events import Envelope, iso
+from mutt.envelope import VERSION
+from mutt.events import iso
 from mutt.ids import uuid7
 
 
@@ -15,4 +16,5 @@ def queue_entry(message: str = "test message", hostname: str = "router1.example"
     now = datetime.now(UTC)
     event_id = uuid7(int(now.timestamp() * 1000), os.urandom(10))
     event = {"correlation_id": event_id, "timestamp": iso(now), "message": message, "hostname": hostname, **fields}
-    return event_id, msgspec.json.encode({"_mutt": Envelope(event_id, iso(now), iso(now)), **event})
+    mutt = {"v": VERSION, "event_id": event_id, "received_at": iso(now), "event_timestamp": iso(now)}
+    return event_id, msgspec.json.encode({"_mutt": mutt, **event})
