@@ -20,9 +20,12 @@ class Promise:
     growth: Growth
     tolerance: float
     since: float = 0.0
+    most: float | None = None  # instead of what follows from the first point
 
     def allowed(self, first_x: float, first: float, x: float) -> float:
         """Return the most that a value at `x` may be, given the first one."""
+        if self.most is not None:
+            return self.most
         grown = {"flat": 1.0, "log": math.log(x + 1) / math.log(first_x + 1) if first_x else 1.0}
         return first * self.tolerance * grown.get(self.growth, x / first_x if first_x else 1.0)
 
@@ -31,7 +34,7 @@ class Promise:
         judged = [point for point in points if point.x >= self.since]
         first = judged[0]
         found = []
-        for point in judged[1:]:
+        for point in judged[1:] if self.most is None else judged:
             most, is_now = self.allowed(first.x, first.values[self.of], point.x), point.values[self.of]
             if is_now > most:
                 found.append(f"{self.of} at {point.x:,.0f} is {is_now:,.2f}, over {most:,.2f}")
@@ -49,11 +52,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One of a curve's values; those of one unit are drawn in one panel."""
+    """One of a curve's values; those of one panel and unit are drawn together."""
 
     key: str
     name: str
     unit: str
+    panel: str = ""
 
 
 @dataclass(frozen=True)

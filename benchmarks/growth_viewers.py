@@ -15,7 +15,7 @@ HALF = 0.5
 @contextmanager
 def curve(option: Option) -> Iterator[Curve]:
     """Give the curve."""
-    seconds = 10.0 if option.quick else 30.0
+    seconds = 10.0 if option.quick else 20.0
     with machine.servers(option.appendfsync) as servers:
         stage = Stage(servers)
         with stage.running("ingestor", "alerter", "webui") as services:

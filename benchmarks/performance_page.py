@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import TREE
@@ -44,7 +45,7 @@ def picture(result: Mapping[str, Any]) -> str:
     """Return a curve as SVG."""
     points = result["points"]
     series = [
-        Drawn(each["name"], each["unit"], [point["values"].get(each["key"]) for point in points])
+        Drawn(each["name"], each["unit"], [point["values"].get(each["key"]) for point in points], each["panel"])
         for each in result["series"]
     ]
     return plot(result["title"], result["x_name"], [point["x"] for point in points], series)
@@ -72,15 +73,20 @@ def between(page: str, name: str, inside: str) -> str:
     """Return the page with what stands between a name's markers replaced."""
     pattern = re.compile(rf"(<!-- growth:{name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not pattern.search(page):
-        raise SystemExit(f"{PAGE.name} has no markers for {name}")
+        raise SystemExit(f"the page has no markers for {name}")
     return pattern.sub(lambda found: f"{found[1]}{inside}\n{found[2]}", page)
 
 
-def write(result: Mapping[str, Any]) -> None:
+def write(result: Mapping[str, Any], page: Path = PAGE, pictures: Path = PICTURES) -> None:
     """Write picture and data, and the part of the page."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    pictures.mkdir(parents=True, exist_ok=True)
     name = result["name"]
     data = json.dumps(result, indent=1, ensure_ascii=False)
-    (PICTURES / f"{name}.json").write_text(data + "\n", encoding="utf-8")
-    (PICTURES / f"{name}.svg").write_text(picture(result), encoding="utf-8")
-    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), name, section(result)), encoding="utf-8")
+    (pictures / f"{name}.json").write_text(data + "\n", encoding="utf-8")
+    (pictures / f"{name}.svg").write_text(picture(result), encoding="utf-8")
+    replace(name, section(result), page)
+
+
+def replace(name: str, inside: str, page: Path = PAGE) -> None:
+    """Write what stands between a name's markers of the page."""
+    page.write_text(between(page.read_text(encoding="utf-8"), name, inside), encoding="utf-8")

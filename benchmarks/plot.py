@@ -25,6 +25,7 @@ class Drawn:
     name: str
     unit: str
     values: Sequence[float | None]
+    panel: str = ""  # those of the same panel and unit are drawn together
 
 
 class Axis:
@@ -62,8 +63,10 @@ def number(value: float) -> str:
 
 def plot(title: str, x_name: str, xs: Sequence[float], series: Sequence[Drawn]) -> str:
     """Return the picture."""
-    units = list(dict.fromkeys(each.unit for each in series))
-    height = TOP + len(units) * (PANEL + GAP) - GAP + BOTTOM
+    panels: dict[tuple[str, str], list[Drawn]] = {}
+    for each in series:
+        panels.setdefault((each.panel, each.unit), []).append(each)
+    height = TOP + len(panels) * (PANEL + GAP) - GAP + BOTTOM
     across = Axis(xs, WIDTH - LEFT - RIGHT)
     told = "; ".join(
         f"{each.name} ({each.unit}): "
@@ -77,9 +80,8 @@ def plot(title: str, x_name: str, xs: Sequence[float], series: Sequence[Drawn]) 
         f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
         f'<text class="name" x="{LEFT}" y="18">{escape(title)}</text>',
     ]
-    for place, unit in enumerate(units):
-        of_unit = [each for each in series if each.unit == unit]
-        parts.append(_panel(TOP + place * (PANEL + GAP), unit, xs, of_unit, across))
+    for place, ((_, unit), drawn) in enumerate(panels.items()):
+        parts.append(_panel(TOP + place * (PANEL + GAP), unit, xs, drawn, across))
     floor = height - BOTTOM
     labels = xs if across.is_log and len(xs) <= len(across.ticks) + 3 else across.ticks
     parts += [
