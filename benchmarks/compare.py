@@ -24,7 +24,6 @@ from benchmarks.counted import PIECES
 from benchmarks.machine import TREE
 from benchmarks.measuring import NotHere, arguments
 from benchmarks.table import HERE, ROWS, Tree, measured, row_options
-from scripts.devtools import bootstrap
 
 RUNS = 5
 OVERLAID = ("benchmarks", "tests/harness/programs.py", ".tools")  # what measures, and the programs that it needs
@@ -83,7 +82,7 @@ def checked_out(revision: str) -> Iterator[Tree]:
                     shutil.copy(ours, theirs)
             tree = Tree(folder, sys.executable)
             if not _same_libraries(folder):
-                tree = Tree(folder, str(bootstrap.ensure_environment(folder, bootstrap.TESTS)))
+                tree = Tree(folder, _own_environment(folder))
             require_own_modules(tree)
             yield tree
         finally:
@@ -100,6 +99,14 @@ def _same_libraries(folder: Path) -> bool:
     files = {path.name for tree in (TREE, folder) for path in (tree / "requirements").glob("*.txt")}
     pairs = [(TREE / "requirements" / name, folder / "requirements" / name) for name in files]
     return all(one.exists() and other.exists() and one.read_bytes() == other.read_bytes() for one, other in pairs)
+
+
+def _own_environment(folder: Path) -> str:
+    """Return the Python of the environment that the other commit's own bootstrap makes."""
+    make = "from scripts.devtools.bootstrap import *; print(ensure_environment(TREE, TESTS))"
+    environment = Tree(folder).environment
+    made = subprocess.run([sys.executable, "-c", make], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return made.stdout.strip()
 
 
 def require_own_modules(tree: Tree) -> None:
