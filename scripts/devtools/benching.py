@@ -40,7 +40,7 @@ def bench(
     the least and the most, CPU an event, and whether its floor is reached. 25
     minutes on two cores that have nothing else to do, 4 with --quick. The exit
     status is 0 when every row could be measured. Further arguments go to what
-    is run: bench --growth rules messages.
+    is run: bench --growth rules size.
     """
     if sum((compare is not None, growth, latency, peers)) > 1:
         raise UserError("--compare, --growth, --latency and --peers are measurements of their own: give one of them")
