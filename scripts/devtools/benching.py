@@ -37,10 +37,10 @@ def bench(
     """Measure MUTT beside the plain stack and what is possible at all.
 
     Each row runs both in turn, on servers of its own, and prints medians with
-    the least and the most, CPU an event, and whether its floor is reached. 25
-    minutes on two cores that have nothing else to do, 4 with --quick. The exit
-    status is 0 when every row could be measured. Further arguments go to what
-    is run: bench --growth rules size.
+    the least and the most, CPU an event, and whether its floor is reached. It
+    takes less than 25 minutes on two cores that have nothing else to do, 4 with
+    --quick. The exit status is 0 when every row could be measured. Further
+    arguments go to what is run: bench --growth rules size.
     """
     if sum((compare is not None, growth, latency, peers)) > 1:
         raise UserError("--compare, --growth, --latency and --peers are measurements of their own: give one of them")
