@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from mutt.server_settings import RedisSettings
 from services.ingestor.wire import Wire
@@ -70,9 +70,10 @@ class Line:
             await self.drop()
             raise
         for reply in replies:
-            if isinstance(reply, ReadOnlyError):
-                await self.drop()  # the primary has moved: the next call goes to where it is now
-            if isinstance(reply, ResponseError):
+            # The primary has moved, or reads its data, or knows this connection no longer: the next call takes another.
+            if isinstance(reply, ReadOnlyError | RedisConnectionError):
+                await self.drop()
+            if isinstance(reply, RedisError):
                 raise reply
         if replicas and replies[1] < replicas:
             raise RedisError(f"{replies[1]} of {replicas} replicas have the push in time")

@@ -9,11 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import DefaultParser
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from mutt.server_settings import RedisSettings
+from services import redis_connector
+from services.ingestor import commit
+from services.ingestor.line import Line
 from services.ingestor.wire import Wire
+from services.protocol.script import beside
+from services.runtime.secrets import EnvironmentSecrets
 from tests.harness.waiting import eventually
 
 PATIENCE = 60.0  # seconds
@@ -123,3 +136,33 @@ async def test_a_reply_that_nobody_asked_for_makes_the_connection_untrusted(aske
         else:
             server.answer(b":1\r\n")
         await eventually(lambda: wire.is_lost, "the end of trust")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b"LOADING Redis is loading the dataset in memory", BusyLoadingError),
+        (b"NOAUTH Authentication required.", AuthenticationError),
+        (b"READONLY You can't write against a read only replica.", ReadOnlyError),
+        (b"MISCONF Errors writing to the AOF file", ResponseError),
+    ],
+)
+async def test_whatever_redis_says_instead_of_pushing_is_an_error_of_redis(said: bytes, error: type[Exception]) -> None:
+    """Whoever sent the events is asked to come again then; of any other error it would be told that it may not."""
+
+    class Refusing(Server):
+        def data_received(self, data: bytes) -> None:
+            for _ in range(data.count(b"\r\n$7\r\nEVALSHA")):
+                self.answer(b"-" + said + b"\r\n")
+            if b"EVALSHA" not in data:
+                self.answer(b"+OK\r\n" * data.count(b"*"))
+
+    listening = await asyncio.get_running_loop().create_server(Refusing, "127.0.0.1", 0)
+    async with listening:
+        settings = RedisSettings(port=listening.sockets[0].getsockname()[1], tls_enabled=False)
+        client = redis_connector.connect(settings, EnvironmentSecrets({"REDIS_PASS_CURRENT": "a password"}))
+        line = Line(client, settings, lambda: 0)
+        with pytest.raises(error):
+            await line.call(beside(commit.__file__, "push"), ["a queue"], [1])
+        await line.drop()
+        await redis_connector.close(client)
