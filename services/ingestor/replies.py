@@ -53,7 +53,13 @@ def error(message: str, correlation_id: str, **details: int) -> bytes:
 
 
 def response(  # noqa: PLR0917  (called for every event: by keyword it is slower)
-    status: int, body: bytes, date: bytes, media: bytes, deprecated: bool, close: bool, retry_after: int | None
+    status: int,
+    body: bytes,
+    date: bytes,
+    media: bytes = JSON,
+    deprecated: bool = False,
+    close: bool = False,
+    retry_after: int | None = None,
 ) -> bytes:
     """Return the whole HTTP/1.1 response; `date` is the ready-made Date line, `retry_after` seconds."""
     head = _head(status, date, media, deprecated, close, retry_after)
