@@ -22,7 +22,7 @@ TABLES = {
     "stages": "benchmarks.stages",
     "settings": "benchmarks.settings_cost",
 }  # on the same page, by the same command
-NAMES = ("rules", "audit", "queue", "senders", "size", "viewers", "latency")
+NAMES = ("rules", "unmatched", "audit", "queue", "senders", "size", "viewers", "latency")
 
 
 def make(name: str) -> Make:

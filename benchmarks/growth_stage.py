@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
@@ -54,8 +54,8 @@ class Stage:
         self.set_rules(rule_count, handling)
         self.clear()
 
-    def set_rules(self, number: int, handling: str = "Log_only") -> None:
-        """Replace the rules."""
+    def set_rules(self, number: int = RULES, handling: str = "Log_only", without: Collection[str] = ()) -> None:
+        """Replace the rules; those that look for one of `without` are left out."""
         with psycopg.connect(self.database) as connection:
             connection.execute("DELETE FROM alert_rules")
             copy = (
@@ -63,7 +63,7 @@ class Stage:
                 " team_assignment) FROM STDIN"
             )
             with connection.cursor().copy(copy) as stream:
-                for rule in rules(number):
+                for rule in (each for each in rules(number) if each.match_string not in without):
                     row = (rule.match_string, rule.trap_oid, rule.match_type, rule.priority, handling, handling, "NETO")
                     stream.write_row(row)
 

@@ -56,6 +56,7 @@ def curve(option: Option) -> Iterator[Curve]:
                 VIEWERS[::3] if option.quick else VIEWERS,
                 (
                     Series("console", "web UI", "CPU ms a second"),
+                    Series("poll_ms", "web UI, a poll", "CPU ms"),
                     Series("ingest_p99_ms", "99 % of events answered within", "ms"),
                     Series("page_p99_ms", "99 % of polls answered within", "ms"),
                     Series("event_us", "an event, all but the web UI", "CPU µs"),
