@@ -5,6 +5,7 @@
 It is run by its path and imports nothing of benchmarks/, so that it can work on another commit's mutt/ and services/.
 """
 
+import asyncio
 import gc
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 Given = Mapping[str, Any]
@@ -19,6 +21,7 @@ Once = Callable[[], object]  # does the work for EVENTS events
 
 EVENTS = 100
 TEAM = "NETO"
+KEY = "key"
 
 
 def _intake() -> Any:
@@ -61,6 +64,60 @@ def read_batch(given: Given) -> Once:
 
     read, body = _intake().read, given["batches"][0].encode()
     return lambda: read(body, "", "application/json", Receipt(time.time_ns() // 1000))
+
+
+def request(given: Given) -> Once:
+    """Answer requests of one event each on as many connections; the queue behind them takes everything at once."""
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from mutt.settings import IngestorSettings, load
+    from services.ingestor.auth import KeyRing
+    from services.ingestor.door import Clock, Door
+    from services.ingestor.outcomes import Outcomes
+    from services.ingestor.peers import Peers
+    from services.ingestor.protocol import IngestProtocol
+    from services.ingestor.room import Room
+    from services.runtime.app import registry
+    from services.runtime.instruments import IngestorInstruments
+    from services.runtime.secrets import EnvironmentSecrets
+
+    loop: Any = SimpleNamespace(call_later=lambda *_: SimpleNamespace(cancel=lambda: None))
+    instruments, peers = IngestorInstruments(registry()), Peers()
+    process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
+    queue: Any = SimpleNamespace(submit=lambda submission: submission.taken(1))
+    room = Room(peers, lambda: 1_000_000, 0)
+    keys = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": KEY}))
+    door = Door(process, keys, Clock(), queue, Outcomes(instruments), room=room)
+    config = Config(None, log_config=None, lifespan="off", ws="none", interface="asgi3")  # type: ignore[arg-type]
+    config.loaded, config.loaded_app, config.ws_protocol_class = True, None, None
+    state = ServerState()
+    state.default_headers = [(b"date", b"Mon, 30 Nov 2026 12:00:00 GMT")]
+    replies: list[bytes] = []
+    transport: Any = SimpleNamespace(
+        get_extra_info=lambda name, default=None: ("127.0.0.1", 1) if name in {"peername", "sockname"} else default,
+        write=replies.append,
+        is_closing=lambda: False,
+        pause_reading=lambda: None,
+        resume_reading=lambda: None,
+    )
+    bodies = [text.encode() for text in given["singles"]]
+    head = b"POST /api/v2/ingest HTTP/1.1\r\nHost: a\r\nX-API-KEY: %s\r\nContent-Length: %%d\r\n\r\n" % KEY.encode()
+    requests = []
+    for body in bodies:
+        protocol = IngestProtocol(door, config=config, server_state=state, app_state={}, _loop=loop)
+        protocol.connection_made(transport)
+        requests.append((protocol, head % len(body) + body))
+
+    async def answered() -> None:
+        replies.clear()
+        for protocol, data in requests:
+            protocol.data_received(data)
+        while len(replies) < len(requests):  # noqa: ASYNC110  (rounds of the loop are what is counted)
+            await asyncio.sleep(0)
+        assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in replies)
+
+    return lambda: asyncio.run(answered())
 
 
 def reply(given: Given) -> Once:
@@ -106,6 +163,7 @@ def match(given: Given) -> Once:
 PIECES: Mapping[str, Callable[[Given], Once]] = {
     "read_single": read_single,
     "read_batch": read_batch,
+    "request": request,
     "reply": reply,
     "judge_and_pack": judge_and_pack,
     "match": match,
