@@ -33,6 +33,7 @@ from services.runtime.secrets import EnvironmentSecrets
 BATCH = 1000
 ONE_BY_ONE = 3_000  # rows
 BATCHED = 150_000
+BARE = "CREATE TABLE bare (LIKE event_audit_log INCLUDING DEFAULTS)"
 NAMES = SQL(", ").join(map(Identifier, COLUMNS))
 
 
@@ -123,7 +124,7 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
         url = machine.database_url(servers.postgres, "bench_audit")
         migrate(url)
         with psycopg.connect(url) as connection:
-            connection.execute("CREATE TABLE bare (LIKE event_audit_log INCLUDING DEFAULTS)")
+            connection.execute(BARE)
         here = partial(measure, servers, url)
         sides = (
             Side(

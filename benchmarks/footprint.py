@@ -30,6 +30,8 @@ from scripts.migrate import migrate
 
 KEY = "benchmark-key"
 BATCH = 100
+MIB = 1 << 20
+AT_REST = 400  # MiB of all services together, at most
 DELIVERED = 5_000  # alerts at most, for the log of deliveries
 INSERT_RULE = (
     "INSERT INTO alert_rules "
@@ -60,8 +62,14 @@ class Stage:
         stack.enter_context(machine.processes([stand_in], {}, self.log))
         machine.wait_listening(self.moog, "the stand-in", [])
 
-    def start(self, name: str) -> tuple[psutil.Process, int]:
-        """Start a service and return its process and its first port."""
+    def at_rest(self) -> dict[str, float]:
+        """Return the MiB of each service when all have started and none has anything to do."""
+        with ExitStack() as stack:
+            started = {name: self.start(name, stack)[0] for name in SERVICES}
+            return {name: process.memory_info().rss / MIB for name, process in started.items()}
+
+    def start(self, name: str, stack: ExitStack | None = None) -> tuple[psutil.Process, int]:
+        """Start a service, until the stack ends, and return its process and its first port."""
         ports = {use: free_port() for use in SERVICES[name].ports}
         environ = redis_environment(self.servers.redis.url) | database_environment(self.database)
         environ |= port_environment(SERVICES[name], ports) | {"MUTT_BIND_HOST": HOST, "DYNAMIC_CONFIG_ENABLED": "true"}
@@ -70,7 +78,8 @@ class Stage:
             "WEBUI_API_KEY": KEY,
             "MOOG_WEBHOOK_URL": f"http://{HOST}:{self.moog}/events",
         }
-        (process,) = self._stack.enter_context(machine.processes([SERVICES[name].command], environ, self.log))
+        running = machine.processes([SERVICES[name].command], environ, self.log)
+        (process,) = (self._stack if stack is None else stack).enter_context(running)
         machine.wait_healthy(ports.get("health") or ports["http"], f"{name} (log: {self.log})", [process])
         return process, ports.get("http") or ports["health"]
 
@@ -110,15 +119,14 @@ class Stage:
 
 def measure(stage: Stage, events: int) -> dict[str, Any]:
     """Run the stations one after another and return their figures."""
-    memory: dict[str, dict[str, float]] = {}
+    memory = {name: {"at rest": resident} for name, resident in stage.at_rest().items()}
     processes: dict[str, psutil.Process] = {}
 
     def note(when: str) -> None:
         for name, process in processes.items():
-            memory.setdefault(name, {})[when] = process.memory_info().rss / (1 << 20)
+            memory[name][when] = process.memory_info().rss / MIB
 
     processes["ingestor"], port = stage.start("ingestor")
-    note("idle")
     made = bodies(events, BATCH)
     load = Load(events=events, seconds=machine.DEADLINE, batch=BATCH, make=lambda first: made[first // BATCH])
     sent = uvloop.run(run(Target.of_url(f"http://{HOST}:{port}", KEY), load))
@@ -141,8 +149,6 @@ def measure(stage: Stage, events: int) -> dict[str, Any]:
         waiting = client.llen("mutt:alert_queue")
     for name in ("webui", "remediation", "moog-forwarder"):
         processes[name], _ = stage.start(name)
-    memory["webui"] = {"idle": processes["webui"].memory_info().rss / (1 << 20)}
-    memory["remediation"] = {"idle": processes["remediation"].memory_info().rss / (1 << 20)}
     machine.wait_until(lambda: stage.row_bytes("delivery_log")["rows"] >= waiting, "the log of deliveries")
     note("after")
     return {"redis": redis, "audit": audit, "deliveries": stage.row_bytes("delivery_log"), "memory": memory}
@@ -164,6 +170,8 @@ def table(figures: dict[str, Any]) -> str:
     lines.append("MiB of a service (resident)")
     for name, values in figures["memory"].items():
         lines.append(f"  {name:<28}" + ", ".join(f"{when} {value:,.0f}" for when, value in values.items()))
+    resting = sum(values["at rest"] for values in figures["memory"].values())
+    lines.append(f"  {'all at rest':<28}{resting:,.0f} (asked for: at most {AT_REST})")
     return "\n".join(lines)
 
 
