@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -42,6 +43,8 @@ class Outcome:
         return self.verdict is Verdict.SUCCESS
 
 
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
 TIMED_OUT = "timeout"
 CONNECTION = "connection"
 
@@ -51,26 +54,29 @@ def classify(status: int, *, retry_after: str | None = None, now: datetime, body
 
     The start of the body is told to whoever looks for the reason.
     """
+    hundreds = status // 100
+    if hundreds == SUCCESS and not denies(body):
+        return _taken(status)
     text = printable(body[: 4 * SHOWN].decode("utf-8", "replace"))
     message = f"HTTP {status}" + (f": {text}" if text else "")
     if status == THROTTLED_STATUS:
         return Outcome(Verdict.THROTTLED, "throttled", message, seconds_to_wait(retry_after, now))
-    hundreds = status // 100
     if status in MISCONFIGURED_STATUSES or hundreds == REDIRECTION:
         return Outcome(Verdict.MISCONFIGURED, "config", message)
-    if hundreds == SUCCESS:
-        return (
-            Outcome(Verdict.RETRY, "5xx", message) if denies(body) else Outcome(Verdict.SUCCESS, "", f"HTTP {status}")
-        )
     if hundreds == CLIENT_ERROR:
         return Outcome(Verdict.RETRY if status in RETRIED_STATUSES else Verdict.REJECTED, "4xx", message)
     return Outcome(Verdict.RETRY, "5xx", message)
 
 
+@cache
+def _taken(status: int) -> Outcome:
+    return Outcome(Verdict.SUCCESS, "", f"HTTP {status}")
+
+
 def denies(body: bytes) -> bool:
     """Tell whether a body says in so many words that the request failed: {"success": false}, {"status": "error"}."""
     try:
-        said = msgspec.json.decode(body, type=dict[str, Any])
+        said = _decode(body)
     except (ValueError, RecursionError):  # among them msgspec's own
         return False
     status = said.get("status")

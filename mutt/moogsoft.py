@@ -1,8 +1,8 @@
 """An alert as Moogsoft wants it: signature, severity and the two payload profiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,7 +10,7 @@ from mutt.events import DecidedEvent
 from mutt.pairs import Match, Problem, interface_of, match, problem_of
 from mutt.patterns import pattern_of
 
-__all__ = ["PROFILES", "Problem", "body_of", "order_key", "problem_of", "severity", "signature"]
+__all__ = ["PROFILES", "Alert", "Problem", "alert_of", "body_of", "joined", "problem_of", "severity", "signature"]
 
 MAX_SIGNATURE = 767  # bytes: the longest that Moogsoft's database indexes
 MANAGER = "MUTT"
@@ -34,18 +34,19 @@ def severity(decided: DecidedEvent) -> int:
     return _severity(decided, match(decided.event))
 
 
-def order_key(decided: DecidedEvent) -> str | None:
-    """Return what must not overtake each other: the signature of a problem with a clear, None for all else.
+class Alert(NamedTuple):
+    """An alert's JSON; `order_key` is what must not overtake each other: the signature of a problem with a clear.
 
-    Two alerts of one signature without a clear mean the same in either order; a clear and its problem do not.
+    It is None for all else: two alerts of one signature without a clear mean the same in either order, a clear and its
+    problem do not.
     """
-    found = match(decided.event)
-    return None if found is None else _signature(decided, found)
+
+    order_key: str | None
+    payload: bytes
 
 
-def onprem(decided: DecidedEvent) -> dict[str, Any]:
-    """Return the alert as the on-premises product's REST link access module takes it."""
-    found = match(decided.event)
+def onprem(decided: DecidedEvent, found: Match | None) -> dict[str, Any]:
+    """Return the alert as the on-premises product's REST link access module takes it; `found` is its match."""
     event = decided.event
     return {
         "signature": _signature(decided, found),
@@ -72,9 +73,8 @@ def onprem(decided: DecidedEvent) -> dict[str, Any]:
     }
 
 
-def saas(decided: DecidedEvent) -> dict[str, Any]:
-    """Return the alert as the cloud product's events API takes it."""
-    found = match(decided.event)
+def saas(decided: DecidedEvent, found: Match | None) -> dict[str, Any]:
+    """Return the alert as the cloud product's events API takes it; `found` is its match."""
     event = decided.event
     return {
         "check": _kind(decided, found),
@@ -98,13 +98,24 @@ def saas(decided: DecidedEvent) -> dict[str, Any]:
     }
 
 
-PROFILES: dict[str, Callable[[DecidedEvent], dict[str, Any]]] = {"onprem": onprem, "saas": saas}
+PROFILES: dict[str, Callable[[DecidedEvent, Match | None], dict[str, Any]]] = {"onprem": onprem, "saas": saas}
+
+
+def alert_of(decided: DecidedEvent, profile: str) -> Alert:
+    """Return the alert as it is sent."""
+    found = match(decided.event)
+    key = None if found is None else _signature(decided, found)
+    return Alert(key, _encode(PROFILES[profile](decided, found)))
+
+
+def joined(payloads: Sequence[bytes], *, batch: bool) -> bytes:
+    """Return a request's JSON body: the one alert, or `{"events":[…]}`."""
+    return b'{"events":[' + b",".join(payloads) + b"]}" if batch else payloads[0]
 
 
 def body_of(alerts: list[DecidedEvent], profile: str, *, batch: bool) -> bytes:
-    """Return a request's JSON body: the one alert, or `{"events":[…]}`."""
-    payloads = [PROFILES[profile](decided) for decided in alerts]
-    return _encode({"events": payloads} if batch else payloads[0])
+    """Return the body of a request with these alerts."""
+    return joined([alert_of(decided, profile).payload for decided in alerts], batch=batch)
 
 
 def _source(decided: DecidedEvent) -> str:

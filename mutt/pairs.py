@@ -176,7 +176,7 @@ _BY_OID: dict[str, tuple[Family, bool, str]] = {
 CLEAR_OIDS = frozenset(oid for oid, (_, is_clear, _) in _BY_OID.items() if is_clear)
 CLEAR_WORDS = sorted(frozenset[str]().union(*(family.clears for family in FAMILIES)))
 # One search tells most events from a state message, so that the table costs them next to nothing.
-_ANY_STATE = _re(r"(?:\b|_|link)(?:up|down|full|established|idle)(?:\b|_)")
+_ANY_STATE = re2.compile(rb"(?:\b|_|link)(?:up|down|full|established|idle)(?:\b|_)", _OPTIONS)
 
 
 def match(event: Event) -> Match | None:
@@ -185,7 +185,7 @@ def match(event: Event) -> Match | None:
     if known is not None:
         family, is_clear, problem_oid = known
         return Match(family, _instance(family, event, None), is_clear, problem_oid)
-    if not _ANY_STATE.search(event.message):
+    if not _ANY_STATE.search(event.message.encode()):
         return None
     for family in FAMILIES:
         found = family.text.search(event.message) if family.text is not None else None

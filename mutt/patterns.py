@@ -66,7 +66,7 @@ def template(message: str) -> str:
     text = message[:MESSAGE_MAX]
     if '"' in text or "'" in text:
         text = _QUOTED.sub("<str>", text)
-    return " ".join(map(_word, text.split()))[:TEMPLATE_MAX]
+    return " ".join(map(_words.__getitem__, text.split()))[:TEMPLATE_MAX]
 
 
 def stretches(message: str) -> Iterator[tuple[str, bool]]:
@@ -81,18 +81,33 @@ def stretches(message: str) -> Iterator[tuple[str, bool]]:
 
 def pattern_of(message: str) -> Pattern:
     """Return the pattern under which an unmatched message is counted."""
-    text = template(message)
+    return _pattern(template(message))
+
+
+@lru_cache(WORDS_REMEMBERED)
+def _pattern(text: str) -> Pattern:
     digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
     return Pattern(digest, text)
 
 
-def _word(word: str) -> str:
-    if len(word) < HEX_LETTERS_MIN and word.isalpha():
-        return word
-    return _remembered(word) if len(word) <= WORD_MAX else _masked(word)
+class _Words(dict[str, str]):
+    """Words with their masks: a look-up costs no call of a function. When there are too many, all are forgotten."""
+
+    def __missing__(self, word: str) -> str:
+        masked = _masked(word)
+        if len(word) <= WORD_MAX:
+            if len(self) >= WORDS_REMEMBERED:
+                self.clear()
+            self[word] = masked
+        return masked
+
+
+_words = _Words()
 
 
 def _masked(word: str) -> str:
+    if len(word) < HEX_LETTERS_MIN and word.isalpha():
+        return word
     return _VARIABLE.sub(_mask, word)
 
 
@@ -106,9 +121,6 @@ def _stretches(text: str) -> Iterator[tuple[str, bool]]:
             start = found.end()
         if start < len(word):
             yield word[start:], False
-
-
-_remembered = lru_cache(WORDS_REMEMBERED)(_masked)
 
 
 def _mask(found: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,7 +13,9 @@ from psycopg.errors import CheckViolation, UniqueViolation
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from mutt import delivery_row
 from mutt.audit_row import COLUMNS, HEADER, TRAILER, key_of, months
+from mutt.delivery_row import day_of
 from mutt.errors import PermanentError, TransientError
 from mutt.handling import Decision
 from services.partitions import create_partitions
@@ -25,6 +27,7 @@ Database = AsyncConnectionPool[Connection] | Connection
 _NAMES = ", ".join(COLUMNS)
 _COPY = f"COPY event_audit_log ({_NAMES}) FROM STDIN (FORMAT binary)"
 _COPY_APART = f"COPY pg_temp.mutt_audit_batch ({_NAMES}) FROM STDIN (FORMAT binary)"
+_COPY_DELIVERIES = f"COPY delivery_log ({', '.join(delivery_row.COLUMNS)}) FROM STDIN (FORMAT binary)".encode()
 # Kept for the session: a table made and dropped for every resend would bloat the catalog.
 _MAKE_APART = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS mutt_audit_batch "
@@ -74,16 +77,6 @@ class Written(NamedTuple):
     standing: dict[int, Decision]
 
 
-class Delivery(NamedTuple):
-    """One attempt to deliver an alert; `status` is the HTTP status of the answer, None without one."""
-
-    event_id: str
-    at: datetime
-    attempt: int
-    status: int | None
-    outcome: str
-
-
 def is_events_fault(error: Error) -> bool:
     """Tell whether rows are to blame (SQLSTATE 22, 54, or a constraint by name); the rest is the database's."""
     state = error.sqlstate or ""
@@ -117,18 +110,16 @@ async def write_rows(database: Database, rows: Sequence[bytes], patience: float 
     return Written(refusals, standing)
 
 
-async def write_deliveries(database: Database, deliveries: Sequence[Delivery]) -> None:
-    """Commit rows of delivery_log. Raises RefusedError or DatabaseAwayError; no delivery ever waits for this."""
+async def write_deliveries(database: Database, rows: Sequence[bytes]) -> None:
+    """Commit packed rows of delivery_log. Raises RefusedError or DatabaseAwayError; no delivery ever waits for this."""
 
     async def copy(connection: Connection) -> None:
-        statement = "COPY delivery_log (event_id, at, attempt, status, outcome) FROM STDIN"
-        async with connection.cursor().copy(statement) as stream:
-            for delivery in deliveries:
-                await stream.write_row(delivery)
+        async with connection.cursor() as cursor, cursor.copy(_COPY_DELIVERIES) as stream:
+            await stream.write(b"".join((HEADER, *rows, TRAILER)))
 
-    if deliveries:
+    if rows:
         async with _session(database) as connection:
-            await _commit(connection, copy, lambda: [delivery.at.astimezone(UTC).date() for delivery in deliveries])
+            await _commit(connection, copy, lambda: sorted(set(map(day_of, rows))))
 
 
 async def record_config_change(

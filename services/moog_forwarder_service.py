@@ -87,7 +87,7 @@ async def _forward(
     lease = settings.webhook_timeout + PROBE_MARGIN
     circuit = Circuit(redis, settings.circuit, settings.names, token=holder, lease=lease)
     breaker = Breaker(circuit, redis, process.health, process.instruments)
-    flight = Flight()
+    flight = Flight(settings.profile)
     settler = Settler(process, worker, flight, breaker)
     desk = Desk(process, config, flight, breaker, settler)
     slo = SloCounter(redis)

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import deque
+from datetime import datetime
 
-from services.audit_logger import DatabaseAwayError, Delivery, RefusedError, write_deliveries
+from mutt.delivery_row import pack_delivery
+from services.audit_logger import DatabaseAwayError, RefusedError, write_deliveries
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
 from services.runtime.instruments import MoogForwarderInstruments
 from services.runtime.loop import attempt
 
-KEPT = 20_000  # rows while PostgreSQL is away
-WRITTEN_AT_ONCE = 1000
+KEPT = 50_000  # rows while PostgreSQL is away
+WRITTEN_AT_ONCE = 5000
 PAUSE, PAUSE_AWAY = 0.5, 2.0  # seconds
 
 log = get_logger(__name__)
@@ -22,11 +24,11 @@ class DeliveryLog:
     def __init__(self, pool: Pool, instruments: MoogForwarderInstruments) -> None:
         self._pool = pool
         self._dropped = instruments.delivery_rows_dropped
-        self._rows: deque[Delivery] = deque()
+        self._rows: deque[bytes] = deque()
 
-    def note(self, delivery: Delivery) -> None:
-        """Keep a row until it is written; when too many wait, the oldest goes."""
-        self._rows.append(delivery)
+    def note(self, event_id: str, at: datetime, attempt: int, status: int | None, outcome: str) -> None:
+        """Keep an attempt until it is written; when too many wait, the oldest goes."""
+        self._rows.append(pack_delivery(event_id, at, attempt, status, outcome))
         if len(self._rows) > KEPT:
             self._rows.popleft()
             self._dropped.inc()

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mutt.events import DecidedEvent
-from mutt.moogsoft import order_key
+from mutt.moogsoft import alert_of
 
 GRACE = 2.0  # seconds after its retry is due in which an alert that waited has to come back, to whichever forwarder
-BODY_MOST = 4 * 1024 * 1024  # bytes of entries in one request
+BODY_MOST = 4 * 1024 * 1024  # bytes of alerts in one request
+# Seconds in which more of the same comes while alerts are on their way, so that one call of a script does for many.
+GATHER = 0.002
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One held alert. `key` is what must not overtake each other, `alone` forbids company in a request.
+    """One held alert. `key` is what must not overtake each other, `payload` its JSON as it is sent.
 
-    `exclusive` forbids any other alert beside it: a probe, or an entry that may kill its worker. `copies` counts how
-    often the same bytes were claimed.
+    `alone` forbids company in a request; `exclusive` forbids any other alert beside it: a probe, or an entry that may
+    kill its worker. `copies` counts how often the same bytes were claimed.
     """
 
     entry: bytes
@@ -28,6 +30,7 @@ class Item:
     generation: int
     number: int
     key: str | None
+    payload: bytes
     alone: bool = False
     exclusive: bool = False
     is_probe: bool = False
@@ -42,13 +45,15 @@ class Deferred(NamedTuple):
 
 
 class Flight:
-    """All that is held; `arrived` wakes the sender, `left` the claims."""
+    """All that is held, with each alert as `profile` wants it; `arrived` wakes the sender, `left` the claims."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: str) -> None:
+        self._profile = profile
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
         self._items: dict[bytes, Item] = {}
         self._pending: deque[Item] = deque()
+        self._ordered = 0  # of these with a key
         self._busy: set[str] = set()
         self._deferred: dict[str, Deferred] = {}
         self._numbers = itertools.count()
@@ -69,7 +74,7 @@ class Flight:
     @property
     def blocked(self) -> int:
         """Return how many cannot be sent because another of their key is on its way or comes first."""
-        return sum(item.key is not None for item in self._pending) - len(self._sendable_keys())
+        return self._ordered - self._sendable_keys()
 
     def admit(self, entry: bytes, event: DecidedEvent, generation: int) -> Item:
         """Take an alert in; the same bytes once more are the same alert, which is sent once."""
@@ -77,19 +82,28 @@ class Flight:
         if item is not None:
             item.copies += 1
             return item
-        item = Item(entry, event, generation, next(self._numbers), order_key(event))
+        key, payload = alert_of(event, self._profile)
+        item = Item(entry, event, generation, next(self._numbers), key, payload)
         self._items[entry] = item
         self._pending.append(item)
+        self._ordered += key is not None
         self.arrived.set()
         return item
 
     def ready(self, size: int) -> int:
         """Return how many requests of up to `size` alerts could be sent now."""
-        free = sum(item.key is None for item in self._pending) + len(self._sendable_keys())
+        free = len(self._pending) - self._ordered + self._sendable_keys()
         return -(-free // size)
+
+    @property
+    def pending(self) -> int:
+        """Return how many wait for their request."""
+        return len(self._pending)
 
     def take(self, requests: int, size: int) -> list[list[Item]]:
         """Take out what up to `requests` requests carry; `release` each alert when its request has ended."""
+        if size == 1 and not self._ordered:
+            return [[self._pending.popleft()] for _ in range(min(requests, len(self._pending)))]
         groups: list[list[Item]] = []
         while len(groups) < requests and (group := self._take_group(size)):
             groups.append(group)
@@ -100,6 +114,7 @@ class Flight:
         taken = [item for item in self._pending if wanted(item)]
         if taken:
             self._pending = deque(item for item in self._pending if not wanted(item))
+            self._ordered -= sum(item.key is not None for item in taken)
         return taken
 
     def release(self, item: Item) -> None:
@@ -146,8 +161,10 @@ class Flight:
                 await event.wait()
         event.clear()
 
-    def _sendable_keys(self) -> set[str]:
-        return {item.key for item in self._pending if item.key is not None and item.key not in self._busy}
+    def _sendable_keys(self) -> int:
+        if not self._ordered:
+            return 0
+        return len({item.key for item in self._pending if item.key is not None and item.key not in self._busy})
 
     def _take_group(self, size: int) -> list[Item]:
         group: list[Item] = []
@@ -157,15 +174,16 @@ class Flight:
         while self._pending and len(group) < size:
             item = self._pending.popleft()
             is_blocked = item.key is not None and (item.key in self._busy or item.key in passed_over)
-            if is_blocked or (group and (item.alone or weight + len(item.entry) > BODY_MOST)):
+            if is_blocked or (group and (item.alone or weight + len(item.payload) > BODY_MOST)):
                 kept.append(item)
                 if item.key is not None:
                     passed_over.add(item.key)
                 continue
             if item.key is not None:
                 self._busy.add(item.key)
+                self._ordered -= 1
             group.append(item)
-            weight += len(item.entry)
+            weight += len(item.payload)
             if item.alone:
                 break
         self._pending.extendleft(reversed(kept))

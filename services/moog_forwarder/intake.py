@@ -1,16 +1,19 @@
 """Claims alerts: with the circuit's permission, retries that are due first, never more than may be held."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mutt.circuit import Result
+from mutt.envelope import OPENING
 from mutt.errors import EntryError
-from mutt.events import DecidedEvent, decode_decided, split_entry
+from mutt.events import MEMBER, DecidedEvent, decode_decided, split_entry
 from mutt.forwarding import Move, Resolution, deadly
 from mutt.ids import uuid7
 from mutt.judge import undecodable
 from services.logging_utils import get_logger
+from services.moog_forwarder.flight import GATHER
 from services.moog_forwarder.settler import Desk, Ended, Leaving
 from services.protocol.circuit import Permission, Standing
 from services.protocol.retries import claim_due
@@ -19,6 +22,7 @@ from services.protocol.worker import Batch, Worker
 SHORTEST_BLOCK = 0.01  # seconds; to Redis 0 means for ever
 BUSY_BLOCK = 0.1  # seconds
 BLOCKED_MOST = 1000  # alerts held behind others of their key, so that a flapping interface takes nobody's place
+AHEAD = 2  # alerts held for each request under way, so that none waits for a claim or a settle
 LONGEST_PAUSE = 1.0  # seconds between two looks at a circuit that is open
 WAKE_SECONDS = 0.5
 
@@ -43,6 +47,9 @@ class Intake:
         """Claim what may be claimed now; every way through it takes its time or brought something."""
         size = self._config.integer("moog_batch_size")
         room = self._room(size)
+        if len(self._flight) and room < size:
+            await asyncio.sleep(GATHER)
+            room = self._room(size)
         if room <= 0 or self._flight.is_exclusive:
             await self._flight.wait(self._flight.left, WAKE_SECONDS)
             return True
@@ -65,9 +72,10 @@ class Intake:
         return True
 
     def _room(self, size: int) -> int:
-        """Return how many more may be held: what can be sent at once, beside those that wait for their like."""
+        """Return how many more may be held: what can be sent at once, what comes next, and what waits for its like."""
         carried = size if self._settings.batch_mode == "events" else 1
-        return self._settings.concurrency * carried + min(self._flight.blocked, BLOCKED_MOST) - len(self._flight)
+        most = self._settings.concurrency * (carried + AHEAD)
+        return most + min(self._flight.blocked, BLOCKED_MOST) - len(self._flight)
 
     async def _claim(self, most: int, *, block: bool) -> Batch | None:
         # What is in flight now may become a retry while the claim blocks, and would wait for the end of the block.
@@ -99,7 +107,8 @@ class Intake:
     def _admit(self, entry: bytes, permission: Permission, *, exclusive: bool) -> None:
         try:
             event = decode_decided(entry)
-            split_entry(entry)  # what cannot be taken apart could not be given a reason once it fails
+            if not entry.startswith(OPENING) or entry.count(MEMBER) > 1:
+                split_entry(entry)  # what cannot be taken apart could not be given a reason once it fails
         except EntryError as error:
             self._settler.put(Ended([_unreadable(entry, error)], _unsent(permission)))
             return

@@ -3,24 +3,27 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
 from mutt.answers import Verdict
 from mutt.circuit import Result, State
 from mutt.forwarding import Move, Resolution, RetryPolicy, circuit_result, resolve
-from mutt.moogsoft import body_of
+from mutt.moogsoft import joined
 from services import tracing_utils
-from services.audit_logger import Delivery
 from services.logging_utils import get_logger
 from services.moog_forwarder.deliveries import DeliveryLog
-from services.moog_forwarder.flight import Item
+from services.moog_forwarder.flight import GATHER, Item
 from services.moog_forwarder.settler import AGAIN, Desk, Ended, Leaving
 from services.moog_forwarder.slo import SloCounter
-from services.moog_forwarder.webhook import Answer, Webhook
+from services.moog_forwarder.webhook import Answer, Sent, Webhook
 from services.rate_limiter import Grant, RateLimiter
+
+if TYPE_CHECKING:
+    from services.tracing_spans import Traced
 
 WAKE_SECONDS = 0.5
 STANDING_SECONDS = 0.5  # age past which the circuit's standing is read again before sending
@@ -48,19 +51,25 @@ class Sender:
         self._deliveries = deliveries
         self._slo = slo
         self._tracing = tracing_utils.active()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._is_batched = settings.batch_mode == "events"
+        self._well = self._instruments.requests.labels("success", "")
+        self._under_way = 0  # requests, and what follows from their answers
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
 
     async def dispatch_once(self) -> bool:
         """Start every request that may start now; a wake-up or half a second later it is called again."""
         await self._flight.wait(self._flight.arrived, WAKE_SECONDS)
+        if self._under_way:
+            await asyncio.sleep(GATHER)
         while not self._process.stopping.is_set():
-            self._check_tasks()
+            self._check()
             if self._breaker.throttle_left:
                 await self._process.pause(min(self._breaker.throttle_left, WAKE_SECONDS))
                 continue
             size = self._size()
-            wanted = min(self._settings.concurrency - len(self._under_way), self._flight.ready(size))
+            wanted = min(self._settings.concurrency - self._under_way, self._flight.ready(size))
             if wanted <= 0:
                 break
             if not await self._breaker.told(WAKE_SECONDS):
@@ -82,11 +91,11 @@ class Sender:
     async def finish(self) -> None:
         """Wait for the requests under way."""
         while self._under_way:
-            await asyncio.wait(self._under_way)
-            self._check_tasks()
+            await self._flight.wait(self._flight.arrived, WAKE_SECONDS)
+            self._check()
 
     def _size(self) -> int:
-        return self._config.integer("moog_batch_size") if self._settings.batch_mode == "events" else 1
+        return self._config.integer("moog_batch_size") if self._is_batched else 1
 
     async def _acquire(self, wanted: int) -> Grant:
         limit = self._config.integer("moog_rate_limit")
@@ -112,28 +121,67 @@ class Sender:
         standing = self._breaker.standing
         return standing.state is not State.OPEN and item.generation == standing.generation
 
-    def _start(self, group: list[Item]) -> None:
-        task = asyncio.create_task(self._deliver(group), name="deliver")
-        task.add_done_callback(lambda _: self._flight.arrived.set())
-        self._under_way.add(task)
+    def _start(self, group: Sequence[Item]) -> None:
+        self._under_way += 1
+        if group[0].is_probe:
+            self._go_on(self._deliver(group))
+            return
+        sent, traced = self._send(group)
+        sent.reply.add_done_callback(lambda _: self._answered(group, sent, traced))
 
-    def _check_tasks(self) -> None:
-        """Let the failure of a task be that of the process: it would have kept its alerts for ever."""
-        for task in [task for task in self._under_way if task.done()]:
-            self._under_way.discard(task)
-            task.result()
+    def _answered(self, group: Sequence[Item], sent: Sent, traced: "Traced | None") -> None:
+        """End what Moogsoft took; whatever else was answered may take longer."""
+        if sent.reply.cancelled():
+            return  # the process ends
+        try:
+            answer = self._answer(group, sent, traced)
+            if not answer.outcome.is_success:
+                self._go_on(self._conclude(group, answer))
+                return
+            self._breaker.learn(answer.outcome)
+            self._resolve(group, answer)
+        except Exception as error:  # noqa: BLE001  (the loop raises it)
+            self._failure = error
+        self._under_way -= 1
+        self._flight.arrived.set()
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._under_way -= 1
+            self._flight.arrived.set()
+            if not task.cancelled():
+                self._failure = task.exception() or self._failure
+
+        task = asyncio.create_task(work, name="deliver")
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _check(self) -> None:
+        """Let the failure of a delivery be that of the process: it would have kept its alerts for ever."""
+        if self._failure is not None:
+            raise self._failure
 
     async def _deliver(self, group: Sequence[Item]) -> None:
         if not await self._holds_lease(group):
             log.info("the probe's lease is no longer held, handing the alert back")
             self._end(group, None, [Resolution(Move.FRONT, item.entry) for item in group])
             return
-        answer = await self._send(group)
-        report = (group[0].generation, circuit_result(answer.outcome))
+        await self._conclude(group, await self._post(group))
+
+    async def _conclude(self, group: Sequence[Item], answer: Answer) -> None:
+        if answer.outcome.verdict is Verdict.MISCONFIGURED and await self._webhook.has_new_key(answer.auth):
+            log.info("the secrets hold a new key, sending once more with it")
+            if await self._wait_for_turn(group[0]) and await self._holds_lease(group):
+                answer = await self._post(group)
+        self._breaker.learn(answer.outcome)
         if answer.outcome.verdict is Verdict.REJECTED and len(group) > 1:
-            self._settler.put(Ended(report=report))
+            self._settler.put(Ended(report=(group[0].generation, circuit_result(answer.outcome))))
             await self._split(group, answer.outcome.message)
-            return
+        else:
+            self._resolve(group, answer)
+
+    def _resolve(self, group: Sequence[Item], answer: Answer) -> None:
         now = datetime.now(UTC)
         resolutions = [
             resolve(
@@ -147,7 +195,7 @@ class Sender:
             )
             for item in group
         ]
-        self._end(group, report, resolutions)
+        self._end(group, (group[0].generation, circuit_result(answer.outcome)), resolutions)
         for item, resolution in zip(group, resolutions, strict=True):
             self._tell(item, answer, resolution, now)
 
@@ -175,31 +223,31 @@ class Sender:
             if resolution.move not in AGAIN:
                 self._flight.release(item)
 
-    async def _send(self, group: Sequence[Item]) -> Answer:
-        body = body_of(
-            [item.event for item in group], self._settings.profile, batch=self._settings.batch_mode == "events"
-        )
-        answer = await self._post(group, body)
-        if answer.outcome.verdict is Verdict.MISCONFIGURED and await self._webhook.has_new_key(answer.auth):
-            log.info("the secrets hold a new key, sending once more with it")
-            if await self._wait_for_turn(group[0]) and await self._holds_lease(group):
-                answer = await self._post(group, body)
-        self._breaker.learn(answer.outcome)
-        return answer
-
-    async def _post(self, group: Sequence[Item], body: bytes) -> Answer:
+    def _send(self, group: Sequence[Item]) -> "tuple[Sent, Traced | None]":
         traced = None
         if self._tracing is not None:
             envelopes = (item.event.envelope for item in group)
             events = ((one.traceparent, {"mutt.event_id": one.event_id}) for one in envelopes)
             traced = self._tracing.batch("moog.post", "client", events)
-        answer = await self._webhook.post(body, traceparent=None if traced is None else traced.traceparent)
+        body = joined([item.payload for item in group], batch=self._is_batched)
+        return self._webhook.post(body, traceparent=None if traced is None else traced.traceparent), traced
+
+    async def _post(self, group: Sequence[Item]) -> Answer:
+        sent, traced = self._send(group)
+        await asyncio.wait([sent.reply])
+        return self._answer(group, sent, traced)
+
+    def _answer(self, group: Sequence[Item], sent: Sent, traced: "Traced | None") -> Answer:
+        answer = self._webhook.answer(sent)
         outcome = answer.outcome
         if traced is not None:
             facts = {"mutt.alerts": len(group), "http.response.status_code": answer.status or 0}
             # The message may hold what Moogsoft answered, and that what it was sent.
             traced.end(facts, None if outcome.is_success else outcome.reason)
-        self._instruments.requests.labels("success" if outcome.is_success else "fail", outcome.reason).inc()
+        if outcome.is_success:
+            self._well.inc()
+        else:
+            self._instruments.requests.labels("fail", outcome.reason).inc()
         self._instruments.latency.observe(answer.seconds)
         self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)
         return answer
@@ -229,9 +277,9 @@ class Sender:
     def _tell(self, item: Item, answer: Answer, resolution: Resolution, now: datetime) -> None:
         envelope, outcome = item.event.envelope, answer.outcome
         words = outcome.verdict.value if outcome.is_success else f"{outcome.verdict.value}: {outcome.message}"
-        self._deliveries.note(Delivery(envelope.event_id, now, envelope.retry_count + 1, answer.status, words))
+        self._deliveries.note(envelope.event_id, now, envelope.retry_count + 1, answer.status, words)
         if resolution.move is Move.DONE:
-            self._instruments.delivered.observe_all([(now - item.event.event.received_at).total_seconds()])
+            self._instruments.delivered.observe(max(0.0, (now - item.event.event.received_at).total_seconds()))
             return
         say = log.error if resolution.move is Move.DEAD else log.info
         say(

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -14,7 +16,7 @@ from mutt.settings import MoogForwarderSettings, QueueNames
 from services.dynamic_config import DynamicConfig
 from services.logging_utils import get_logger
 from services.moog_forwarder.breaker import Breaker
-from services.moog_forwarder.flight import Flight, Item
+from services.moog_forwarder.flight import GATHER, Flight, Item
 from services.protocol.actions import Actions
 from services.protocol.lane import FencedError
 from services.protocol.retries import member
@@ -30,8 +32,7 @@ ForwarderProcess = Process[MoogForwarderSettings, MoogForwarderInstruments]
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(NamedTuple):
     """One entry on its way out. `item` is None for one that was never in flight; `sent` tells whether it was tried."""
 
     entry: bytes
@@ -41,8 +42,7 @@ class Leaving:
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A request's end, or entries that were not sent; `report` is (generation, result) for the circuit."""
 
     leaving: Sequence[Leaving] = ()
@@ -59,7 +59,13 @@ class _Group:
 
     @property
     def reports(self) -> list[tuple[int, Result]]:
-        return [ended.report for ended in self.ended if ended.report is not None]
+        """What the circuit is told; that Moogsoft is well is the same once as several times in a row."""
+        found: list[tuple[int, Result]] = []
+        for ended in self.ended:
+            report = ended.report
+            if report is not None and not (found and report == found[-1] and report[1] is Result.WELL):
+                found.append(report)
+        return found
 
 
 class _Plan:
@@ -99,33 +105,36 @@ class Settler:
         self._worker = worker
         self._flight = flight
         self._breaker = breaker
-        self._queue: asyncio.Queue[Ended | None] = asyncio.Queue()
+        self._ended: deque[Ended] = deque()
+        self._woken = asyncio.Event()
+        self._is_closed = False
 
     def put(self, ended: Ended) -> None:
         """Take over what has ended."""
-        self._queue.put_nowait(ended)
+        self._ended.append(ended)
+        self._woken.set()
 
     def close(self) -> None:
         """Let `run` return once all that was put is settled."""
-        self._queue.put_nowait(None)
+        self._is_closed = True
+        self._woken.set()
 
     async def run(self) -> None:
         """Settle until closed."""
-        closed = False
-        while not closed:
-            group = _Group()
-            waiting = 0
-            ended = await self._queue.get()
-            while True:
-                if ended is None:
-                    closed = True
-                    break
-                group.ended.append(ended)
-                waiting += len(ended.leaving)
-                if self._queue.empty() or waiting >= SETTLED_AT_ONCE:
-                    break
-                ended = self._queue.get_nowait()
-            await self._finish(group)
+        while not (self._is_closed and not self._ended):
+            await self._woken.wait()
+            self._woken.clear()
+            if len(self._flight) > 1:
+                await asyncio.sleep(GATHER)
+            while self._ended:
+                await self._finish(self._take())
+
+    def _take(self) -> _Group:
+        group, alerts = _Group(), 0
+        while self._ended and alerts < SETTLED_AT_ONCE:
+            group.ended.append(self._ended.popleft())
+            alerts += len(group.ended[-1].leaving)
+        return group
 
     async def _finish(self, group: _Group) -> None:
         # The circuit first: an alert that is settled before would be claimed again under an old permission.
@@ -141,25 +150,20 @@ class Settler:
         # Under the present lease, which may be younger than the claim: only what is still listed is found.
         lease = self._worker.lease
         settled = await self._worker.settle(lease, plan.entries, plan.actions)
-        for one, place, copies in plan.places:
+        for one, _, copies in plan.places:
             if one.item is not None:
                 if one.sent and one.resolution.move in AGAIN:
                     # Counted from now on, since Redis counted from a moment ago: it is due before that.
                     self._flight.defer(one.item, time.monotonic() + one.resolution.delay)
                     self._flight.release(one.item)
                 self._flight.leave(one.item)
-                # Claimed once more while this was under way: left to be adopted.
-                self._worker.forget([one.entry] * (one.item.copies - copies), lease)
-            if place not in settled.missing:
-                self._count(one)
-
-    def _count(self, one: Leaving) -> None:
-        if one.resolution.move is Move.DONE:
-            self._alerts.labels("success").inc()
-        elif one.resolution.move is Move.DEAD:
-            self._alerts.labels("dlq").inc()
-        elif one.sent:
-            self._alerts.labels("error").inc()
+                if one.item.copies > copies:
+                    # Claimed once more while this was under way: left to be adopted.
+                    self._worker.forget([one.entry] * (one.item.copies - copies), lease)
+        statuses = Counter(_status(one) for one, place, _ in plan.places if place not in settled.missing)
+        for status, number in statuses.items():
+            if status is not None:
+                self._alerts.labels(status).inc(number)
 
     async def _persist(self, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
         """Try until Redis has it: repeating either step changes nothing that the first time did."""
@@ -182,6 +186,16 @@ class Settler:
             await self._worker.beat()
         except (RedisError, OSError) as error:
             log.warning("the heartbeat was not refreshed", error=str(error))
+
+
+def _status(one: Leaving) -> str | None:
+    """Return what an alert counts as; None for one that was handed back unsent."""
+    match one.resolution.move:
+        case Move.DONE:
+            return "success"
+        case Move.DEAD:
+            return "dlq"
+    return "error" if one.sent else None
 
 
 @dataclass(frozen=True, slots=True)

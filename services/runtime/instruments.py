@@ -171,7 +171,7 @@ class MoogForwarderInstruments(QueueInstruments):
         )
         for reason in MOOG_REASONS:
             self.requests.labels("success" if reason == "" else "fail", reason)
-        self.latency = Histogram(
+        self.latency = QuickHistogram(
             "mutt_moog_request_latency_seconds", "Webhook request latency", buckets=SECONDS, registry=registry
         )
         self.delivered = QuickHistogram(

@@ -60,15 +60,14 @@ def reply_before_push() -> None:
 
 def settle_before_send() -> None:
     """Settle an alert before Moogsoft has it."""
-    send = sender.Sender._send
+    start = sender.Sender._start
 
-    async def settled(self: sender.Sender, group: Any) -> Any:
+    def settled(self: sender.Sender, group: Any) -> None:
         done = [sender._leaving(item, Resolution(Move.DONE, item.entry), sent=True) for item in group]
         self._settler.put(Ended(done))
-        await asyncio.sleep(LATER)
-        return await send(self, group)
+        asyncio.get_running_loop().call_later(LATER, start, self, group)
 
-    sender.Sender._send = settled  # type: ignore[method-assign]
+    sender.Sender._start = settled  # type: ignore[method-assign]
 
 
 def note_before_drop() -> None:

@@ -6,41 +6,35 @@ import os
 import sys
 from typing import Any
 
-import aiohttp
 import pyarrow.fs
-from aiohttp.client_reqrep import ClientResponse
 
+from services.moog_forwarder.session import Connection, Reply, Session
 from tests.chaos.killer import Killer, Visit
 from tests.chaos.points import AFTER, BEFORE, SENT
-
-ANSWER_SECONDS = 0.1  # after which a request that was sent has arrived, on this machine
 
 
 def wrap_http(killer: Killer) -> None:
     """Wrap requests that change something at the other side."""
-    request, start = aiohttp.ClientSession._request, ClientResponse.start
+    post, received = Session.post, Connection.data_received
     sent: list[Visit] = []
 
-    async def wrapped(self: Any, method: str, *args: Any, **options: Any) -> Any:
-        if method.upper() in {"GET", "HEAD"}:
-            return await request(self, method, *args, **options)
-        step = killer.comes_to(f"HTTP {method.upper()}", sys._getframe(1))
+    def posted(self: Session, head: bytes, body: bytes) -> "asyncio.Future[Reply]":
+        step = killer.comes_to("HTTP POST", sys._getframe(1))
         killer.at(step, BEFORE)
         if step is not None and killer.is_at(step, SENT):
             sent.append(step)
-        try:
-            return await request(self, method, *args, **options)
-        finally:
-            killer.at(step, AFTER)
+        reply = post(self, head, body)
+        # Called before whoever asked hears of it.
+        reply.add_done_callback(lambda _: killer.at(step, AFTER))
+        return reply
 
-    async def started(self: Any, *args: Any) -> Any:
+    def started(self: Connection, data: bytes) -> None:
         if sent:
-            await asyncio.sleep(ANSWER_SECONDS)
             killer.at(sent[0], SENT)
-        return await start(self, *args)
+        received(self, data)
 
-    aiohttp.ClientSession._request = wrapped  # type: ignore[method-assign]
-    ClientResponse.start = started  # type: ignore[method-assign,assignment]
+    Session.post = posted  # type: ignore[method-assign]
+    Connection.data_received = started  # type: ignore[method-assign]
 
 
 def wrap_files(killer: Killer) -> None:

@@ -135,7 +135,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         "moog-forwarder.post",
         "HTTP POST",
-        "services.moog_forwarder.webhook:Webhook._post",
+        "services.moog_forwarder.webhook:Webhook.post",
         ("forward", "forward-retry", "dead-letter", "circuit"),
     ),
     Step(

@@ -16,11 +16,11 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from mutt.audit_row import pack_decision, pack_row
+from mutt.delivery_row import pack_delivery
 from mutt.events import decode_entry, iso
 from scripts.migrate import DATABASE
 from services.audit_logger import (
     DatabaseAwayError,
-    Delivery,
     write_deliveries,
     write_rows,
 )
@@ -355,7 +355,7 @@ async def test_a_role_with_the_documented_grants_writes_everything(writer: Conne
 
     await write_all(writer, far)
     await write_all(writer, [*far, row_of()])
-    await write_deliveries(writer, [Delivery(str(uuid4()), datetime(2041, 1, 1, tzinfo=UTC), 1, 200, "success")])
+    await write_deliveries(writer, [pack_delivery(str(uuid4()), datetime(2041, 1, 1, tzinfo=UTC), 1, 200, "success")])
 
     assert await schema_version(writer) == SCHEMA_VERSION
     assert await count(connection) == 3

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from psycopg import AsyncConnection
 
-from services.audit_logger import Delivery, RefusedError, record_config_change, write_deliveries
+from mutt.delivery_row import pack_delivery
+from services.audit_logger import RefusedError, record_config_change, write_deliveries
 
 Connection = AsyncConnection[Any]
 NOW = datetime.now(UTC)
@@ -26,7 +27,10 @@ async def test_deliveries_are_logged_also_in_a_month_without_partition(connectio
 
     await write_deliveries(
         connection,
-        [Delivery(str(event_id), first, 1, None, "timeout"), Delivery(str(event_id), second, 2, 202, "success")],
+        [
+            pack_delivery(str(event_id), first, 1, None, "timeout"),
+            pack_delivery(str(event_id), second, 2, 202, "success"),
+        ],
     )
     await write_deliveries(connection, [])
 
@@ -37,9 +41,9 @@ async def test_deliveries_are_logged_also_in_a_month_without_partition(connectio
     ]
 
 
-async def test_a_delivery_of_no_event_is_refused(connection: Connection) -> None:
-    with pytest.raises(RefusedError, match="22P02"):
-        await write_deliveries(connection, [Delivery("no uuid", NOW, 1, 200, "success")])
+async def test_a_delivery_that_postgresql_cannot_hold_is_refused(connection: Connection) -> None:
+    with pytest.raises(RefusedError, match="22021"):
+        await write_deliveries(connection, [pack_delivery(str(uuid4()), NOW, 1, 500, "retry: \0")])
 
 
 async def test_a_change_and_its_record_commit_or_vanish_together(connection: Connection) -> None:

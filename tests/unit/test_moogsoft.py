@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutt import moogsoft
-from mutt.moogsoft import body_of, order_key, severity, signature
+from mutt.moogsoft import alert_of, body_of, severity, signature
 from tests.unit.moog_events import CORRELATION_ID, EVENT_ID, decided, entry_of
 
 LINK_DOWN, LINK_UP = "1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4"
@@ -19,7 +19,7 @@ def test_a_clear_has_the_signature_of_its_problem_and_severity_zero() -> None:
     down = decided("linkDown", trap_oid=LINK_DOWN, syslog_severity=3, rule_id=7, source="snmp", fields={"ifIndex": 3})
     up = decided("linkUp", trap_oid=LINK_UP, syslog_severity=6, rule_id=8, source="snmp", fields={"ifIndex": 3})
     assert signature(down) == signature(up) == "core1.example::snmp::link:3"
-    assert order_key(down) == order_key(up) == signature(up)
+    assert alert_of(down, "onprem").order_key == alert_of(up, "saas").order_key == signature(up)
     assert severity(down) == 4
     assert severity(up) == 0
 
@@ -34,7 +34,7 @@ def test_two_interfaces_are_two_alerts_outside_the_known_pairs_too() -> None:
     first = decided("CRC errors on interface GigabitEthernet0/1 exceed 100")
     second = decided("CRC errors on interface GigabitEthernet0/2 exceed 250")
     assert signature(first) != signature(second)
-    assert order_key(first) is None
+    assert alert_of(first, "onprem").order_key is None
 
 
 def test_repetitions_of_one_complaint_are_one_alert() -> None:
