@@ -5,6 +5,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -47,10 +48,14 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Body(NamedTuple):
-    """The records of a body, each as its own bytes; `single` asks for the reply of a single event."""
+    """The records of a body, each as its own bytes; `single` asks for the reply of a single event.
+
+    Records that are not `nested` have no bracket but their own.
+    """
 
     records: list[bytes]
     single: bool
+    nested: bool = True
 
 
 def is_one_object(body: bytes) -> bool:
@@ -58,7 +63,7 @@ def is_one_object(body: bytes) -> bool:
 
     Nothing ends before its last byte; most senders of single events send this, and it is quick to see.
     """
-    return body.startswith(b"{") and body.find(b"}") == len(body) - 1
+    return body.find(b"}") == len(body) - 1 and body[:1] == b"{"
 
 
 def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
@@ -102,18 +107,33 @@ def split_body(body: bytes, content_type: str, max_records: int, max_depth: int)
         raise RecordError("json", "the body is empty: send one JSON object, an array of them, or one a line")
     if body.startswith(b"["):
         return Body(_of_array(body, max_records), single=False)
-    records = _of_sequence(body, max_depth, max_records)
+    if lines := plain_lines(body, max_records):
+        return lines
+    records = split_sequence(body, max_depth, max_records)
     return Body(records, single=len(records) == 1 and not is_batch_type(content_type))
 
 
+@lru_cache(maxsize=32)
 def is_batch_type(content_type: str) -> bool:
     """Say whether a media type promises a batch, even of one."""
     return content_type.lower().startswith(BATCH_TYPES)
 
 
+def plain_lines(body: bytes, most: int) -> Body | None:
+    """Cut a body of at least two lines, of which each is an object and nothing else; None where it is another one."""
+    objects = body.count(b"}\n{") + 1
+    if not 1 < objects <= most or not (body.startswith(b"{") and body.endswith(b"}")):
+        return None
+    lines = body.split(b"\n", objects)
+    is_flat = body.count(b"}") == objects
+    if len(lines) != objects or not (is_flat or _ADJACENT.search(body) is None):
+        return None
+    return Body(lines, single=False, nested=not is_flat or b"[" in body)
+
+
 def _of_array(body: bytes, most: int) -> list[bytes]:
     items: list[msgspec.Raw] | None = None
-    if body.count(b",") <= COMMAS_MOST:
+    if len(body) <= COMMAS_MOST or body.count(b",") <= COMMAS_MOST:
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             items = _array.decode(body)
     if items is None:
@@ -124,7 +144,8 @@ def _of_array(body: bytes, most: int) -> list[bytes]:
     return [bytes(item) for item in _not_too_many(items if len(items) <= most else None, most)]
 
 
-def _of_sequence(body: bytes, max_depth: int, most: int) -> list[bytes]:
+def split_sequence(body: bytes, max_depth: int, most: int) -> list[bytes]:
+    """Cut a body that is no array, however its objects are parted; raises RecordError."""
     adjacent = _ADJACENT.search(body) is not None
     if b"\n" not in body and not adjacent:
         return [body]

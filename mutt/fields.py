@@ -22,12 +22,15 @@ SEVERITY_NAMES = {
     "debug": 7,
 }
 DEBUG = 7
+MAX_HOSTNAME = 255  # characters
+MAX_SOURCE = 64  # characters
 SEVERITIES = {str(number): number for number in range(DEBUG + 1)} | SEVERITY_NAMES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Seconds of the year 5138 and milliseconds of the year 1973: no event is dated beyond either by mistake.
 MILLISECONDS_FROM = 100_000_000_000
 
+_OID = re.compile(r"\.?[0-9]+(?:\.[0-9]+)*")
 _NUMERAL = re.compile(r"[0-9]{9,}(?:\.[0-9]*)?")
 _LEAP_SECOND = re.compile(r"(:[0-5][0-9]):60")
 
@@ -39,6 +42,11 @@ def severity(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= DEBUG:
         return value
     return None
+
+
+def is_oid(value: Any) -> bool:
+    """Say whether a value is numbers with dots between them."""
+    return isinstance(value, str) and _OID.fullmatch(value) is not None
 
 
 def parse_timestamp(value: Any) -> datetime | None:

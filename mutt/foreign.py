@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from mutt.fields import DEBUG, SEVERITIES, parse_timestamp
-from mutt.intake import MAX_SOURCE, OID, Accepted, Intake, Receipt, Sent, Taken
+from mutt.fields import DEBUG, MAX_SOURCE, SEVERITIES, is_oid, parse_timestamp
+from mutt.intake import Accepted, Intake, Receipt, Sent, Taken
 from mutt.records import Record, RecordError
 
 # Where the text of an event that is an object is looked for, in this order; then the whole object is its text.
@@ -113,7 +113,7 @@ def host_of(fields: Mapping[str, Any]) -> bytes:
 def put_oid(fields: dict[str, Any]) -> None:
     """Keep a trap_oid only where it is one: to other products the name may mean something else."""
     value = fields.get("trap_oid")
-    if value is not None and not (isinstance(value, str) and OID.fullmatch(value)):
+    if value is not None and not is_oid(value):
         put_aside(fields, "trap_oid")
 
 
@@ -151,7 +151,7 @@ def collect(
     def accept(sent: Sent) -> Accepted:
         own, record = read(sent)
         try:
-            accepted = intake.accept(own, receipt, record=record)
+            accepted = intake.accept_carefully(own, receipt, record=record)
         except RecordError as error:
             if record.fields:
                 error.kept = _encode(record.fields)

@@ -195,4 +195,4 @@ def _taken(
     if len(records) > 1:
         return collect(intake, records, receipt, read, bytes)
     own, record = read(records[0])
-    return Taken(single=False, accepted=[intake.accept(own, receipt, record=record)], rejected=[])
+    return Taken(single=False, accepted=[intake.accept_carefully(own, receipt, record=record)], rejected=[])

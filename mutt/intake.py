@@ -1,29 +1,25 @@
 """From a request's body to queue entries: what is taken, what is refused and why, each record by itself."""
 
-import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from mutt.bodies import inflate, is_batch_type, is_one_object, split_body
 from mutt.envelope import VERSION
-from mutt.fields import iso, parse_timestamp, severity
-from mutt.ids import is_uuid, uuid5_event, uuid7
+from mutt.fields import MAX_HOSTNAME, MAX_SOURCE, is_oid, parse_timestamp, severity
+from mutt.ids import Entropy, Tails, is_uuid, uuid5_event
+from mutt.plain import Accepted, Plain
+from mutt.receipts import Receipt
 from mutt.records import Record, RecordError, decode_record
 
-OLDEST = timedelta(days=30)  # an event dated further back than this counts as of its receipt
-NEWEST = timedelta(hours=1)  # likewise one dated further ahead
-MAX_HOSTNAME = 255  # characters
-MAX_SOURCE = 64  # characters
-OID = re.compile(r"\.?[0-9]+(?:\.[0-9]+)*")
+__all__ = ["Accepted", "Entropy", "Intake", "Limits", "Receipt", "Rejected", "Sent", "Taken"]
 
-Entropy = Callable[[int], bytes]
 Sent = TypeVar("Sent")
+
+[_BRACKET] = b"["  # a byte is found by its number in a tenth of the time that it takes as bytes
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,28 +32,6 @@ class Limits:
     records: int = 50_000
     event_bytes: int = 64 * 1024
     depth: int = 32
-
-
-class Receipt:
-    """When a request came (microseconds of the epoch) and what its headers say of it."""
-
-    __slots__ = ("correlation_id", "newest", "oldest", "text", "traceparent", "unix_ms")
-
-    def __init__(self, unix_us: int, correlation_id: str | None = None, traceparent: str | None = None) -> None:
-        seconds, fraction = divmod(unix_us, 1_000_000)
-        prefix, self.oldest, self.newest = _second(seconds)
-        self.text = f"{prefix}.{fraction:06d}Z"
-        self.unix_ms = unix_us // 1000
-        self.correlation_id = correlation_id.lower() if correlation_id and is_uuid(correlation_id) else None
-        self.traceparent = traceparent
-
-
-class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """An event's queue entry and both of its ids."""
-
-    entry: bytes
-    event_id: str
-    correlation_id: str
 
 
 class Rejected(NamedTuple):
@@ -82,24 +56,46 @@ class Intake:
     def __init__(self, required: tuple[str, ...], limits: Limits, entropy: Entropy) -> None:
         self.limits = limits
         self._required = required
-        self._entropy = entropy
+        self._tails = Tails(entropy)
+        self._plain = Plain(required, limits.event_bytes, limits.depth, self._tails)
 
     def read(self, body: bytes, coding: str, content_type: str, receipt: Receipt) -> Taken:
         """Turn a body into queue entries; raises RecordError where nothing of it is taken."""
         if is_one_object(body) and not coding and not is_batch_type(content_type):
-            return Taken(single=True, accepted=[self.accept(body, receipt, receipt.correlation_id)], rejected=[])
+            return self._read_single(body, receipt, nested=_BRACKET in body)
         limits = self.limits
         body = inflate(body, coding, limits.body_bytes)
-        records, single = split_body(body, content_type, limits.records, limits.depth)
+        records, single, nested = split_body(body, content_type, limits.records, limits.depth)
         if single:
-            return Taken(single=True, accepted=[self.accept(records[0], receipt, receipt.correlation_id)], rejected=[])
-        return self.collect(records, receipt, lambda raw: self.accept(raw, receipt), bytes)
+            return self._read_single(records[0], receipt, nested=nested)
+        made = self._plain.accept(records, receipt, None, nested=nested)
+        if all(made):
+            return Taken(single=False, accepted=cast("list[Accepted]", made), rejected=[])
+        return self.collect(
+            list(zip(records, made, strict=True)),
+            receipt,
+            lambda sent: sent[1] or self.accept_carefully(sent[0], receipt),
+            lambda sent: sent[0],
+        )
+
+    def read_alone(self, bodies: Sequence[bytes], receipt: Receipt) -> list[Accepted | None]:
+        """Read bodies that came together, for each of which `is_one_object` holds and no media type promises a batch.
+
+        None stands for one that has to be read by itself.
+        """
+        return self._plain.accept(bodies, receipt, None, nested=any(_BRACKET in body for body in bodies))
+
+    def _read_single(self, raw: bytes, receipt: Receipt, *, nested: bool) -> Taken:
+        made = self._plain.accept((raw,), receipt, receipt.correlation_id, nested=nested)
+        if made[0] is None:
+            made[0] = self.accept_carefully(raw, receipt, receipt.correlation_id)
+        return Taken(True, cast("list[Accepted]", made), [])
 
     def count(self, body: bytes, content_type: str) -> int:
         """Return how many records an unpacked body holds, without reading any of them; raises RecordError."""
         if is_one_object(body):
             return 1
-        records, _ = split_body(body, content_type, self.limits.records, self.limits.depth)
+        records = split_body(body, content_type, self.limits.records, self.limits.depth).records
         return max(1, len(records))
 
     def collect(
@@ -124,14 +120,18 @@ class Intake:
             raise RecordError("json", f"none of {len(records)} records can be read; the first: {first}", len(records))
         return taken
 
-    def accept(
-        self, raw: bytes, receipt: Receipt, default_id: str | None = None, record: Record | None = None
-    ) -> Accepted:
+    def accept(self, raw: bytes, receipt: Receipt, default_id: str | None = None) -> Accepted:
         """Turn one record's bytes into a queue entry; raises RecordError.
 
-        `default_id` is the correlation id of a record that brings none; without it that is the event id. `record` is
-        what the bytes mean where they are another protocol's.
+        `default_id` is the correlation id of a record that brings none; without it that is the event id.
         """
+        [made] = self._plain.accept((raw,), receipt, default_id, nested=True)
+        return made or self.accept_carefully(raw, receipt, default_id)
+
+    def accept_carefully(
+        self, raw: bytes, receipt: Receipt, default_id: str | None = None, record: Record | None = None
+    ) -> Accepted:
+        """Do the same with any record; `record` is what the bytes mean where they are another protocol's."""
         if len(raw) > self.limits.event_bytes:
             raise RecordError("too_large", f"an event of {len(raw)} bytes, at most {self.limits.event_bytes} are taken")
         if record is None:
@@ -142,7 +142,7 @@ class Intake:
             correlation_id = sent_id.lower()
             event_id = uuid5_event(correlation_id, raw + record.origin)
         else:
-            event_id = uuid7(receipt.unix_ms, self._entropy(10))
+            event_id = receipt.moment.id_head + self._tails.take()
             correlation_id = default_id or event_id
         trace = record.traceparent or receipt.traceparent
         optional = _optional_members(trace, record) if trace or record.sanitized else ""
@@ -168,15 +168,13 @@ class Intake:
             )
         if problems:
             raise RecordError("validation", "; ".join(problems))
-        if moment is not None and receipt.oldest <= moment <= receipt.newest:
-            return iso(moment)
-        return receipt.text
+        return (receipt.moment.window.text(moment) if moment else "") or receipt.text
 
     def _quarantine(self, raw: bytes, receipt: Receipt, error: str) -> bytes:
         """Return the quarantine's entry; of an oversized record it keeps as much as an event may have."""
         envelope = {
             "v": VERSION,
-            "event_id": uuid7(receipt.unix_ms, self._entropy(10)),
+            "event_id": receipt.moment.id_head + self._tails.take(),
             "received_at": receipt.text,
             "error": error,
         }
@@ -185,12 +183,6 @@ class Intake:
             return _encode({"_mutt": envelope, "raw": kept.decode()})
         except UnicodeDecodeError:
             return _encode({"_mutt": envelope, "raw_base64": b64encode(kept).decode()})
-
-
-@lru_cache(maxsize=8)
-def _second(seconds: int) -> tuple[str, datetime, datetime]:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat()[:19], moment - OLDEST, moment + NEWEST
 
 
 def _faults(fields: dict[str, Any]) -> list[str]:
@@ -203,7 +195,7 @@ def _faults(fields: dict[str, Any]) -> list[str]:
             faults.append(f"{name} has to be a string, not {value!r:.60}")
         elif longest is not None and len(value) > longest:
             faults.append(f"{name} has {len(value)} characters, at most {longest} are taken")
-        elif name == "trap_oid" and value and not OID.fullmatch(value):
+        elif name == "trap_oid" and value and not is_oid(value):
             faults.append(f"trap_oid has to be numbers with dots between them, not {value!r:.60}")
     level = fields.get("syslog_severity")
     if level is not None and level != "" and severity(level) is None:

@@ -12,8 +12,9 @@ REPLACEMENT = "\ufffd"
 # PostgreSQL's text and jsonb hold neither of these; JSON can spell both.
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _NOT_CLEAN = (msgspec.DecodeError, UnicodeDecodeError)
+UNREADABLE = (*_NOT_CLEAN, RecursionError)
 
-_object = msgspec.json.Decoder(dict[str, Any])
+decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class RecordError(MuttError):
@@ -46,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 def decode_record(raw: bytes, max_depth: int) -> Record:
     """Read one JSON object; raises RecordError (json) where no reading makes sense of it."""
     try:
-        fields = _object.decode(raw)
+        fields = decode_object(raw)
     except RecursionError:
         raise _too_deep(max_depth) from None
     except _NOT_CLEAN:

@@ -21,7 +21,7 @@ A, B, C = b'{"a":1}', b'{"b":"}{"}', b'{\n  "c": [\n    {}\n  ]\n}'
 
 
 def split(body: bytes, content_type: str = "application/json") -> tuple[list[bytes], bool]:
-    records, single = split_body(body, content_type, 100, 32)
+    records, single, _ = split_body(body, content_type, 100, 32)
     return records, single
 
 

@@ -1,10 +1,13 @@
+import hashlib
+import os
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutt.ids import is_uuid, uuid5_event, uuid7
+from mutt.ids import Tails, is_uuid, uuid5_event, uuid7, uuid7_head, uuid7_tails
 
 
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
@@ -17,6 +20,25 @@ def test_a_new_id_is_a_version_7_uuid_that_holds_its_time(unix_ms: int, random: 
     assert uuid7(unix_ms, random) == str(made)
 
 
+@given(st.integers(0, 2**48 - 1), st.binary(max_size=50).filter(lambda random: len(random) % 10 == 0))
+def test_ids_made_together_are_those_made_one_by_one(unix_ms: int, random: bytes) -> None:
+    each = [uuid7(unix_ms, random[start : start + 10]) for start in range(0, len(random), 10)]
+
+    assert [uuid7_head(unix_ms) + tail for tail in uuid7_tails(random)] == each
+
+
+def test_no_two_threads_get_the_same_tail() -> None:
+    tails = Tails(os.urandom)
+
+    def take(count: int) -> list[str]:
+        return [tails.take() for _ in range(count)]
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [tail for some in threads.map(take, [5000] * 8) for tail in some]
+
+    assert len(set(taken)) == len(taken) == 40_000
+
+
 @given(st.integers(0, 2**47), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
 def test_ids_sort_by_their_time(unix_ms: int, first: bytes, second: bytes) -> None:
     assert uuid7(unix_ms, first) < uuid7(unix_ms + 1, second)
@@ -27,6 +49,10 @@ def test_an_identical_resend_has_the_same_id_and_another_record_another(trace: u
     made = uuid5_event(str(trace), record)
 
     assert uuid.UUID(made).version == 5
+    assert uuid.UUID(made).variant == uuid.RFC_4122
+    assert made == str(
+        uuid.UUID(bytes=hashlib.sha1(trace.bytes + record, usedforsecurity=False).digest()[:16], version=5)
+    )
     assert made == uuid5_event(str(trace).upper(), record)
     assert made != uuid5_event(str(trace), record + b" ")
 
