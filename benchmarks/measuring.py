@@ -175,7 +175,7 @@ def text(outcome: Outcome) -> str:
             continue
         rate = f"{side.per_second.median:,.0f}/s ({side.per_second.least:,.0f}-{side.per_second.most:,.0f})"
         cpu = "" if side.cpu_us is None else f"{side.cpu_us.median:,.2f} µs CPU"
-        notes = ", ".join(f"{name} {value:,.3g}" for name, value in side.notes.items())
+        notes = ", ".join(f"{name} {value:,.{0 if value >= 100 else 2}f}" for name, value in side.notes.items())
         lines.append(f"  {side.name:12} {rate:34} {cpu:20} {notes:24} {side.what}".rstrip())
     lines += [f"  {judged(verdict)}" for verdict in outcome.verdicts]
     return "\n".join(lines)

@@ -18,11 +18,12 @@ from benchmarks import facts, generator, machine, measuring
 from benchmarks.end_to_end import CONDITIONS, CONNECTIONS, sent_and_audited
 from benchmarks.machine import TREE, Servers
 from benchmarks.measuring import Bench, Figure, Floor, Outcome, Side
-from benchmarks.peers_alertmanager import Alertmanager, Webhook
+from benchmarks.peers_alertmanager import Alertmanager
 from benchmarks.peers_loss import Loss
 from benchmarks.peers_mutt import BATCH, append_only
 from benchmarks.peers_mutt import loss as loss_of_mutt
 from benchmarks.peers_rsyslog import DISK, Rsyslog
+from benchmarks.peers_webhook import Delivering, Webhook
 from benchmarks.stacks import Stack
 
 COMMAND = "python3 scripts/muttdev.py bench --peers"
@@ -56,6 +57,17 @@ def mutt(stack: Stack, name: str, what: str, mode: str, *, with_redis: bool) -> 
     return Side(name, what, measure)
 
 
+def delivering(stack: Stack, webhook: Webhook, name: str, what: str) -> Side:
+    """Return MUTT as far as the webhook as a side."""
+    made = Delivering(stack, webhook)
+
+    def measure(scale: float) -> Figure:
+        append_only(stack.servers, "always")
+        return measured(made.speed, made.loss, ALERTS, scale)
+
+    return Side(name, what, measure)
+
+
 def alertmanager(webhook: Webhook, name: str, what: str, **how: str) -> Side:
     """Return a way to run Alertmanager as a side."""
     made = Alertmanager(webhook, name, **how)
@@ -79,6 +91,12 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
             ),
             rsyslog(servers, "rsyslog_bare", "rsyslog, without indexes", indexes=False),
             rsyslog(servers, "rsyslog_disk", "rsyslog, with indexes, queue on disk", LINES_ON_DISK, queue=DISK),
+            delivering(
+                stack,
+                webhook,
+                "mutt_webhook",
+                "MUTT as far as a webhook, AOF always; its services and Redis are killed",
+            ),
             alertmanager(webhook, "alertmanager", "Alertmanager to a webhook, an alert a group; nothing is stored"),
             alertmanager(
                 webhook,

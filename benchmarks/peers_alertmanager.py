@@ -2,10 +2,8 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from benchmarks import machine
 from benchmarks.measuring import Figure, NotHere
 from benchmarks.peers_loss import STILL, Loss, wait_still
 from benchmarks.peers_post import Poster
+from benchmarks.peers_webhook import Webhook
 from benchmarks.workload import events
 from scripts.devtools.embedded import free_port
 from tests.harness.programs import Program, find
@@ -37,29 +36,6 @@ receivers:
 """
 
 
-class Webhook:
-    """What the alerts are sent to, as a process of its own whose CPU does not count."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/"
-
-    @classmethod
-    @contextmanager
-    def running(cls) -> Iterator["Webhook"]:
-        """Start it."""
-        port, log = free_port(), Path(tempfile.gettempdir()) / "mutt-benchmark-hook.log"
-        command = [sys.executable, "-m", "benchmarks.peers_hook", str(port)]
-        with machine.processes([command], {}, log) as started:
-            machine.wait_listening(port, f"the webhook (log: {log})", started)
-            yield cls(port)
-
-    def came(self, method: str = "GET") -> int:
-        """Return how many different alerts came; DELETE forgets them."""
-        request = urllib.request.Request(self.url, method=method)  # noqa: S310
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-            return int(answer.read())
-
-
 @dataclass
 class Alertmanager:
     """One way to run it: how it groups, and how long a new group waits for more."""
@@ -71,7 +47,7 @@ class Alertmanager:
 
     def speed(self, count: int) -> Figure:
         """Send alerts until the webhook has all of them."""
-        self.webhook.came("DELETE")
+        self.webhook.forget()
         made = bodies(count)
         with self._folder() as folder, self._running(folder) as (url, process):
             before, begun = machine.cpu_seconds([process]), time.perf_counter()
@@ -83,7 +59,7 @@ class Alertmanager:
 
     def loss(self, count: int) -> Loss:
         """Kill it in the middle, start it again, and count what it had acknowledged and the webhook never got."""
-        self.webhook.came("DELETE")
+        self.webhook.forget()
         with self._folder() as folder:
             with self._running(folder) as (url, process), Poster(url, bodies(count), {}) as poster:
                 machine.wait_until(lambda: poster.ended or self.webhook.came() >= count // 4, "a quarter of the alerts")
@@ -91,7 +67,7 @@ class Alertmanager:
             with self._running(folder):  # as whoever supervises it does
                 came = wait_still(self.webhook.came, STILL, "the end of what it had kept")
         taken = len(poster.acknowledged) * BATCH
-        return Loss(taken, max(0, taken - came), 0)
+        return Loss(taken, max(0, taken - came), self.webhook.again())
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

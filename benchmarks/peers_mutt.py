@@ -15,9 +15,7 @@ BATCH = 100
 def loss(stack: Stack, count: int, *, with_redis: bool) -> Loss:
     """Kill the services, and Redis with them, start them again, and look for each event that was acknowledged."""
     stack.clear()
-    made = list(events(count))
-    bodies = [b"[" + b",".join(made[first : first + BATCH]) + b"]" for first in range(0, count, BATCH)]
-    with stack.running(audited=True) as (url, started), Poster(url, bodies, HEADERS) as poster:
+    with stack.running(audited=True) as (url, started), Poster(url, arrays(count), HEADERS) as poster:
         machine.wait_until(lambda: stack.audited() >= count // 4, "a quarter of the rows")
         if with_redis:
             stack.servers.redis.kill()
@@ -35,6 +33,12 @@ def loss(stack: Stack, count: int, *, with_redis: bool) -> Loss:
         there = {number for (number,) in found}
     taken = {place * BATCH + within for place in poster.acknowledged for within in range(BATCH)}
     return Loss(len(taken), len(taken - there), rows - len(there))
+
+
+def arrays(count: int) -> list[bytes]:
+    """Return events that are all different, in batches."""
+    made = list(events(count))
+    return [b"[" + b",".join(made[first : first + BATCH]) + b"]" for first in range(0, count, BATCH)]
 
 
 def append_only(servers: Servers, mode: str) -> None:
