@@ -1,9 +1,11 @@
 """The benchmarks' load and the rows end to end, in tiny forms: that they run and report, not how fast anything is."""
 
+import importlib
+
 import pytest
 import redis
 
-from benchmarks import pieces
+from benchmarks import pieces, table
 from benchmarks.end_to_end import CLAIMED, CONNECTIONS, copied, sent_and_audited
 from benchmarks.generator import WRK, Load
 from benchmarks.machine import Servers
@@ -42,3 +44,8 @@ def test_both_stacks_are_measured_to_the_last_audit_row(own_redis: RedisServer, 
         assert figure.cpu_us is not None
     assert mutt.audited() == CLAIMED
     assert plain.audited() > CONNECTIONS
+
+
+@pytest.mark.parametrize("name", table.ROWS)
+def test_each_row_of_the_table_is_a_script(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").bench)
