@@ -13,6 +13,7 @@ from mutt.settings import IngestorSettings
 from services import tracing_utils
 from services.ingestor.auth import KeyRing
 from services.ingestor.commit import GroupCommit
+from services.ingestor.gathering import Gathering
 from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peer
@@ -81,6 +82,9 @@ class Door:
             settings.required_message_fields,
             Limits(settings.max_body_bytes, settings.max_records, settings.max_event_bytes, settings.max_json_depth),
             os.urandom,
+        )
+        self.gathering = Gathering(
+            self.intake.read_alone, clock.unix_us, lambda: self.tracing is None and not room.is_short
         )
 
     def correlation_id(self, head: Head) -> str:

@@ -6,7 +6,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from mutt.intake import Receipt, Taken
+from mutt.bodies import is_one_object
+from mutt.intake import Accepted, Receipt, Taken
 from mutt.records import RecordError
 from services.ingestor import replies
 from services.ingestor.commit import INTERNAL
@@ -95,7 +96,12 @@ class Exchange:
     def whole(self, body: bytes) -> None:
         """Take a whole body at once and answer: `start`, `feed` and `end` in one, for a head judged before."""
         self._started = self._complete = True
-        if self._hold(len(body)):
+        size = len(body)
+        if not self._hold(size):
+            return
+        if size <= SMALL_BYTES and self._head.is_silent and is_one_object(body):
+            self._door.gathering.add(self, body)
+        else:
             self._read(body)
 
     def feed(self, data: bytes) -> None:
@@ -227,7 +233,7 @@ class Exchange:
     def _read(self, body: bytes) -> None:
         head = self._head
         if len(body) <= SMALL_BYTES and not head.coding:
-            self._read_here(body)
+            self.read(body)
             return
         since = time.perf_counter()
         if len(body) > self.inline_bytes or head.coding:
@@ -244,9 +250,10 @@ class Exchange:
 
     def _read_in_turn(self, body: bytes, since: float) -> None:
         if not self._is_given_up(since):
-            self._read_here(body)
+            self.read(body)
 
-    def _read_here(self, body: bytes) -> None:
+    def read(self, body: bytes) -> None:
+        """Read a body by itself, here and now."""
         try:
             if not (self._door.room.is_short and self._turned_away(body)):
                 self._push(self._intake(body))
@@ -305,6 +312,13 @@ class Exchange:
 
     def _refusal_of(self, error: RecordError) -> Refusal:
         return Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {})
+
+    def push(self, event: Accepted) -> None:
+        """Have the event pushed that the body was found to be."""
+        try:
+            self._push(Taken(True, [event], []))
+        except Exception as error:  # noqa: BLE001  (as above)
+            self._unread(error)
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
+from mutt.bodies import is_batch_type
+
 TRACEPARENT_CHARACTERS = 55
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
@@ -27,6 +29,10 @@ class Head:
         self.correlation_id = named.get(b"x-correlation-id", b"").decode("latin-1").strip() or None
         trace = named.get(b"traceparent", b"")
         self.traceparent = trace.decode("latin-1") if len(trace) == TRACEPARENT_CHARACTERS else None
+        # It says nothing of its event, so that what is under it may be read together with others'.
+        self.is_silent = not (
+            self.coding or self.correlation_id or self.traceparent or is_batch_type(self.content_type)
+        )
 
 
 class KnownHead(NamedTuple):
@@ -56,10 +62,8 @@ class KnownHead(NamedTuple):
         if not data.startswith(self.before):
             return None
         at = len(self.before)
-        end = data.find(b"\r", at, at + 10)
-        digits = data[at:end]
-        begin = end + len(self.behind)
-        if not digits.isdigit() or not data.startswith(self.behind, end) or len(data) - begin != int(digits):
+        begin = data.find(END, at) + len(END)
+        if data[at:begin] != b"%d%b" % (len(data) - begin, self.behind):
             return None
         return data[begin:]
 
