@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ahocorasick_rs import BytesAhoCorasick, MatchKind
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 from mutt.literals import required_literals
 from mutt.pairs import CLEAR_WORDS
@@ -33,7 +33,11 @@ RARER, RARE_LENGTH = 4.0, 6
 TEXT, OID = "text", "oid"
 Key = tuple[str, str]
 
-_CLEARS = len(CLEAR_WORDS)
+_CLEAR_WORDS = tuple(word.encode() for word in CLEAR_WORDS)
+# Each with whatever byte ends a word: what only begins so ("uplink") is not found at all.
+_CLEAR_ENDS = [word + bytes([byte]) for word in _CLEAR_WORDS for byte in range(256) if not bytes([byte]).isalnum()]
+_CLEARS = len(_CLEAR_ENDS)
+_END = b"\xff"  # ends the last word; no literal in UTF-8 holds it
 
 
 class Verdict(NamedTuple):
@@ -44,11 +48,9 @@ class Verdict(NamedTuple):
     reason: str | None
 
 
-class _Shelf(NamedTuple):
-    """The rules filed under one key: the first that needs no further check, and those above it that do."""
-
-    sure: int
-    maybe: tuple[int, ...]
+# The rules filed under one key: the first that needs no further check, and those above it that do.
+_Shelf = tuple[int, frozenset[int]]
+_NOTHING: frozenset[int] = frozenset()
 
 
 class _Asked(NamedTuple):
@@ -125,16 +127,18 @@ class RuleBook:
             except ValueError as error:
                 self.refused.append(Verdict(rule, matched=False, reason=str(error)))
         self._end = len(self._entries)
-        self._nowhere = _Shelf(self._end, ())
+        self._nowhere: _Shelf = (self._end, _NOTHING)
         self._severities: dict[int | None, int] = {}
         filed, self._unfiled = self._file()
         shelves = {key: self._shelf(ranks) for key, ranks in filed.items()}
         self._oids = {value: shelf for (kind, value), shelf in shelves.items() if kind == OID}
         self._arcs = max((oid.count(".") for oid in self._oids), default=0)
         literals = [value for kind, value in shelves if kind == TEXT]
-        self._texts = [self._nowhere for _ in CLEAR_WORDS] + [shelves[TEXT, literal] for literal in literals]
-        words = [text.encode("utf-8", "surrogatepass") for text in (*CLEAR_WORDS, *literals)]
-        self._find = BytesAhoCorasick(words, MatchKind.Standard).find_matches_as_indexes
+        self._texts = [self._nowhere] * _CLEARS + [shelves[TEXT, literal] for literal in literals]
+        texts = _CLEAR_ENDS + [literal.encode("utf-8", "surrogatepass") for literal in literals]
+        # A table of all states (DFA) takes more than the processor's caches hold, and so longer.
+        found_by = BytesAhoCorasick(texts, MatchKind.Standard, Implementation.ContiguousNFA)
+        self._find = found_by.find_matches_as_indexes
         # Which severities rules ask for: an event of any other is treated alike.
         self.severities = frozenset(entry.severity for entry in self._entries)
         self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
@@ -153,28 +157,29 @@ class RuleBook:
         `text` is the message as UTF-8. No word of CLEAR_WORDS stands in a message of which the second is false.
         """
         best = self._severities.get(severity, self._end)
-        maybe: list[int] = []
-        tried: set[int] = set()
-        may_clear = False
-        is_ascii = message.isascii()
-        folded = text.lower() if is_ascii else message.casefold().encode("utf-8", "surrogatepass")
+        maybe: frozenset[int] = _NOTHING
+        if message.isascii():
+            folded = text.lower() + _END
+            may_clear = False
+        else:
+            folded = message.casefold().encode("utf-8", "surrogatepass")
+            # What folds to a letter or a digit is none to RE2.
+            may_clear = any(word in folded for word in _CLEAR_WORDS)
         found = self._find(folded, True) if len(folded) <= STRETCH else self._find_long(folded)
-        for literal, _, end in found:
+        for literal, _, _ in found:
             if literal < _CLEARS:
-                # What folds to a letter or a digit is none to RE2 where it is not ASCII.
-                may_clear = may_clear or not (is_ascii and folded[end : end + 1].isalnum())
+                may_clear = True
                 continue
             sure, some = self._texts[literal]
             if sure < best:  # noqa: PLR1730  (min would cost as much as all the rest)
                 best = sure
-            if some and literal not in tried:  # it may stand there hundreds of times
-                tried.add(literal)
-                maybe += some
+            if some:
+                maybe |= some
         if trap_oid is not None and self._oids:
             for prefix in _prefixes(dotted(trap_oid), self._arcs):
-                shelf = self._oids.get(prefix, self._nowhere)
-                best = min(best, shelf.sure)
-                maybe += shelf.maybe
+                sure, some = self._oids.get(prefix, self._nowhere)
+                best = min(best, sure)
+                maybe |= some
         if maybe or self._unfiled:
             oid = None if trap_oid is None else dotted(trap_oid)
             best = self._first(maybe, best, _Asked(message.casefold(), text, severity, oid))
@@ -199,14 +204,14 @@ class RuleBook:
                     seen.add(literal)
                     yield literal, start + at, start + end
 
-    def _first(self, maybe: list[int], best: int, asked: _Asked) -> int:
+    def _first(self, maybe: frozenset[int], best: int, asked: _Asked) -> int:
         """Return the first place before `best` that holds, of `maybe` and of the unfiled; else `best`."""
         below = bisect_left(self._unfiled, best)
         if below > SET_FROM:
-            maybe += [self._unfiled[index] for index in self._set.candidates(asked.text, below)]
+            unfiled = [self._unfiled[index] for index in self._set.candidates(asked.text, below)]
         else:
-            maybe += self._unfiled[:below]
-        for place in sorted(maybe):
+            unfiled = self._unfiled[:below]
+        for place in sorted([*maybe, *unfiled]):
             if place >= best:
                 break
             if self._entries[place].failed(asked) is None:
@@ -233,7 +238,7 @@ class RuleBook:
 
     def _shelf(self, places: list[int]) -> _Shelf:
         sure = next((place for place in places if self._entries[place].needs_no_check()), self._end)
-        return _Shelf(sure, tuple(place for place in places if place < sure))
+        return sure, frozenset(place for place in places if place < sure)
 
 
 def dotted(oid: str) -> str:

@@ -9,7 +9,7 @@ import re2
 REGEX_MEMORY = 512 * 1024
 # Bytes that one set of patterns may use; past it RE2 answers "nothing matches", which the sentinel reveals.
 SET_MEMORY = 32 * 1024 * 1024
-SET_SIZE = 1024
+SET_SIZE = 512  # twice as many are compiled in one call of tens of milliseconds, which lets no other thread run
 
 _NO_BACK_REFERENCE = "back-references are not supported: write what is to be repeated a second time"
 _HINTS = (

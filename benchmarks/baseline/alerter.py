@@ -27,7 +27,7 @@ class Alerter:
         with self.database, self.database.cursor() as cursor:
             cursor.execute(SELECT)
             self.rules: list[tuple[Any, ...]] = [
-                (number, _prepared(kind, text), oid, kind, handling)
+                (number, prepared(kind, text), oid, kind, handling)
                 for number, text, oid, kind, handling in cursor.fetchall()
             ]
 
@@ -67,7 +67,8 @@ class Alerter:
                 self.process(raw)
 
 
-def _prepared(kind: str, text: str | None) -> "re.Pattern[str] | str":
+def prepared(kind: str, text: str | None) -> "re.Pattern[str] | str":
+    """Return a rule's text as `match` compares it."""
     return re.compile(text or "", re.IGNORECASE) if kind == "regex" else (text or "").lower()
 
 

@@ -3,6 +3,9 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
+
+from psycopg import AsyncConnection
 
 from mutt.errors import MisconfiguredError
 from mutt.handling import Hosts
@@ -10,17 +13,21 @@ from mutt.matching import RuleBook
 from mutt.rules import Rule
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool, transaction
+from services.runtime.garbage import apart_from_garbage
 from services.runtime.health import Health
 from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import DEPENDENCY_ERRORS
 from services.schema import ahead, check_schema
 
 RETRY_SECONDS = 1.0
+PIECE = 500  # rows that are read at once: other work goes on between two of them
+
+_Row = tuple[Any, ...]
 
 _RULES = """
 SELECT id, match_string, trap_oid, syslog_severity, match_type, priority, prod_handling, dev_handling, team_assignment,
        is_active, name, description, version
-FROM alert_rules WHERE is_active
+FROM alert_rules WHERE is_active ORDER BY priority DESC, id
 """
 _HOSTS = "SELECT hostname FROM development_hosts"
 _TEAMS = "SELECT hostname, team_assignment FROM device_teams"
@@ -39,6 +46,7 @@ class Caches:
         self._instruments = instruments
         self._health = health
         self._match_short = match_short
+        self._rules: list[Rule] = []
         self._wanted = asyncio.Event()
         health.problems["cache"] = "rules, hosts and teams are not loaded yet: nothing is claimed"
 
@@ -61,9 +69,10 @@ class Caches:
         """Read everything again; a failure keeps what is held, counts, and shows in health."""
         started = time.monotonic()
         try:
-            rules, hosts = await self._read()
+            rules, dev, teams = await self._read()
             # Compiling thousands of rules takes a while: in a thread, and the old book serves until the new one stands.
-            book = await asyncio.to_thread(RuleBook, rules)
+            book = await asyncio.to_thread(self._compiled, rules)
+            hosts = await asyncio.to_thread(Hosts.of, dev, teams, match_short=self._match_short)
         except (*DEPENDENCY_ERRORS, MisconfiguredError) as error:
             self._instruments.reload_failures.inc()
             problem = f"rules, hosts and teams were not reloaded: {type(error).__name__}: {str(error).strip()}"
@@ -82,15 +91,25 @@ class Caches:
         self.loaded.set()
         return True
 
-    async def _read(self) -> tuple[list[Rule], Hosts]:
+    async def _read(self) -> tuple[list[_Row], list[str], dict[str, str]]:
         async with transaction(self._pool) as connection:
             # One snapshot: a rule and the host that it was made for are seen together or not at all.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self._show_schema(ahead(await check_schema(connection)))
-            rules = [Rule(*row) for row in await (await connection.execute(_RULES)).fetchall()]
-            dev = [host for (host,) in await (await connection.execute(_HOSTS)).fetchall()]
-            teams: dict[str, str] = dict(await (await connection.execute(_TEAMS)).fetchall())
-        return rules, Hosts.of(dev, teams, match_short=self._match_short)
+            rules = await _in_pieces(connection, _RULES)
+            dev = [host for (host,) in await _in_pieces(connection, _HOSTS)]
+            teams: dict[str, str] = dict(await _in_pieces(connection, _TEAMS))
+        return rules, dev, teams
+
+    def _compiled(self, rows: list[_Row]) -> RuleBook:
+        """Return the book of these rules: the present one where none has changed."""
+        rules = [Rule(*row) for row in rows]
+        if rules == self._rules:
+            return self.book
+        with apart_from_garbage():
+            book = RuleBook(rules)
+        self._rules = rules
+        return book
 
     def _show_schema(self, words: str | None) -> None:
         if words is None:
@@ -106,3 +125,12 @@ class Caches:
             self._health.notes["rules_refused"] = ", ".join(str(verdict.rule.id) for verdict in book.refused)
         else:
             self._health.notes.pop("rules_refused", None)
+
+
+async def _in_pieces(connection: AsyncConnection[Any], query: str) -> list[_Row]:
+    rows: list[_Row] = []
+    async with connection.cursor("caches") as cursor:
+        await cursor.execute(query.encode())
+        while piece := await cursor.fetchmany(PIECE):
+            rows += piece
+    return rows

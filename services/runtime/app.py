@@ -26,6 +26,7 @@ from services import redis_connector, tracing_utils
 from services.logging_utils import configure, get_logger
 from services.runtime import certificates, signals
 from services.runtime.ending import end
+from services.runtime.garbage import settle_down
 from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 from services.runtime.own_certificate import OwnCertificate, own_certificate
@@ -147,6 +148,7 @@ async def _run(service: str, settings: S, instruments_class: type[I], main: Main
     if tls is not None:
         beside.append(tls.keep_fresh(reload, health))
     tasks = [asyncio.create_task(work) for work in beside]
+    settle_down()
     try:
         await main(process)
     finally:
