@@ -29,9 +29,9 @@ def curve(option: Option) -> Iterator[Curve]:
             deepen(int(x))
             with stage.running("ingestor") as (ingestor,):
                 OpenLoad(ingestor.url, batch=BATCH, seconds=0.5).run()
-                load, before = OpenLoad(ingestor.url, batch=BATCH, seconds=seconds), stage.cpu(ingestor)
-                report = load.run()
-                pushed = (stage.cpu(ingestor) - before) / report["accepted"] * 1e6
+                load = OpenLoad(ingestor.url, batch=BATCH, seconds=seconds)
+                report = load.run(lambda: stage.cpu(ingestor))
+                pushed = report["cpu"] / report["accepted"] * 1e6
             with servers.client as client:
                 memory = client.memory_usage("mutt:ingest_queue", samples=100) / client.llen("mutt:ingest_queue")
             deepen(max(int(x), 2 * out))

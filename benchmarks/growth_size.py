@@ -29,10 +29,12 @@ def curve(option: Option) -> Iterator[Curve]:
                 services = [ingestor, alerter]
                 before = [machine.cpu_seconds([each.process]) for each in services]
                 everything = stage.cpu(*services)
-                report = load.run()
+                load.start()
+                report = load.report()
                 machine.wait_until(stage.drained, "the audit of all events")
                 everything = stage.cpu(*services) - everything
                 each = [machine.cpu_seconds([one.process]) - was for one, was in zip(services, before, strict=True)]
+            load.end()
             accepted = report["accepted"] / 1e6
             return {
                 "all_us": everything / accepted,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
@@ -138,7 +138,7 @@ class Entries:
 
 
 class Command:
-    """A module of the benchmarks in its own process, which prints `ready`, starts at a line and ends with a report."""
+    """A module of the benchmarks in its own process, which prints `ready`, starts at a line and reports at the end."""
 
     def __init__(self, module: str, url: str, **options: float) -> None:
         given = [f"--{name}={value}" for name, value in options.items()]
@@ -157,17 +157,26 @@ class Command:
         self._process.stdin.flush()
 
     def report(self) -> dict[str, Any]:
-        """Return what it saw, once it has ended."""
-        output, _ = self._process.communicate()
-        if self._process.returncode:
+        """Return what it saw; it stays until `end`, so that what its end costs others is in no figure."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
             raise SystemExit("a load generator failed")
-        report: dict[str, Any] = json.loads(output)
+        report: dict[str, Any] = json.loads(line)
         return report
 
-    def run(self) -> dict[str, Any]:
-        """Start it and wait for its report."""
+    def end(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+    def run(self, cpu: Callable[[], float] = float) -> dict[str, Any]:
+        """Start it, wait for its report and end it; `cpu` of the report is by how much that grew meanwhile."""
+        before = cpu()
         self.start()
-        return self.report()
+        report = self.report()
+        report["cpu"] = cpu() - before
+        self.end()
+        return report
 
 
 class OpenLoad(Command):
@@ -177,7 +186,7 @@ class OpenLoad(Command):
         super().__init__("open_loop", url, **options)
 
     def report(self) -> dict[str, Any]:
-        """Return what it saw, once it has ended."""
+        """Return what it saw."""
         report = super().report()
         if report["refused"] or report["unanswered"]:
             raise SystemExit(f"events were refused or not answered, so the figures would mean nothing: {report}")

@@ -36,7 +36,11 @@ def curve(option: Option) -> Iterator[Curve]:
                 took = time.monotonic() - begun
                 used = (machine.cpu_seconds([console.process]) - before) / took
                 others = (stage.cpu(*services[:2]) - others) / report["accepted"]
-                seen = viewers.report() if viewers else {"requests": 0, "p99_ms": 0.0}
+                load.end()
+                seen = {"requests": 0, "p99_ms": 0.0}
+                if viewers:
+                    seen = viewers.report()
+                    viewers.end()
                 machine.wait_until(stage.drained, "the audit of all events")
                 polled = seen["requests"] or 1
                 return {

@@ -66,11 +66,9 @@ def taken(stage: Stage, batch: int, *, durable: bool, scale: float, more: Sequen
         OpenLoad(ingestor.url, batch=batch, seconds=0.5).run()
         load = OpenLoad(ingestor.url, batch=batch, seconds=max(0.5, SECONDS * scale))
         processes = [ingestor.process, stage.servers.processes()[0], *more]
-        before = machine.cpu_seconds(processes)
-        report = load.run()
-        used = machine.cpu_seconds(processes) - before
+        report = load.run(lambda: machine.cpu_seconds(processes))
     accepted = report["accepted"]
-    return Figure(accepted / report["seconds"], used / accepted * 1e6, {"p99_ms": report["p99_ms"]})
+    return Figure(accepted / report["seconds"], report["cpu"] / accepted * 1e6, {"p99_ms": report["p99_ms"]})
 
 
 @contextmanager

@@ -83,8 +83,10 @@ def ingest(stage: Stage, batch: int, seconds: float) -> Costs:
         OpenLoad(ingestor.url, batch=batch, seconds=0.5).run()
         load = OpenLoad(ingestor.url, batch=batch, seconds=seconds)
         before = machine.cpu_seconds([ingestor.process]), machine.cpu_seconds(redis)
-        accepted = load.run()["accepted"]
+        load.start()
+        accepted = load.report()["accepted"]
         own, theirs = machine.cpu_seconds([ingestor.process]) - before[0], machine.cpu_seconds(redis) - before[1]
+        load.end()
     return {"ingestor": own / accepted * 1e6, "push": theirs / accepted * 1e6}
 
 

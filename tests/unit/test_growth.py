@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import growth, performance_page
 from benchmarks.growth_frame import Curve, Growth, Option, Point, Promise, Series, as_json, measured
+from benchmarks.open_loop import bodies
 from benchmarks.plot import Axis, Drawn, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,6 +87,12 @@ def test_every_value_has_its_place_on_an_axis(values: tuple[float, ...]) -> None
     assert places == sorted(places)
     assert len(axis.ticks) >= 2
     assert plot("one", "x", list(values), [Drawn("y", "s", list(values))]).startswith("<svg")
+
+
+@pytest.mark.parametrize("size", [120, 250, 364, 391, 1000, 60_000])
+def test_events_of_a_size_have_it(size: int) -> None:
+    room = len(b',"due":1764540000.123456}')
+    assert {len(body) + room for body in bodies(size)} == {size}
 
 
 def test_the_page_gets_its_part_and_keeps_the_rest(tmp_path: Path) -> None:

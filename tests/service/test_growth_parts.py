@@ -1,0 +1,43 @@
+"""What the curves are measured with, on real servers: an open load that leaves nothing out, viewers, queue entries."""
+
+import msgspec
+import psycopg
+
+from benchmarks import machine
+from benchmarks.growth_stage import QUEUE, Command, Entries, OpenLoad, Stage
+from benchmarks.machine import Servers
+from scripts.devtools.embedded import PostgresServer, RedisServer
+
+
+def test_every_event_that_was_due_comes_and_says_when_and_viewers_poll(
+    own_redis: RedisServer, own_postgres: PostgresServer
+) -> None:
+    stage = Stage(Servers(own_redis, own_postgres), rule_count=20)
+    with stage.running("ingestor", "webui") as (ingestor, console), stage.servers.client as client:
+        load = OpenLoad(ingestor.url, rate=200, seconds=0.5, batch=2, size=200, connections=3, addresses=2)
+        report = load.run(lambda: stage.cpu(ingestor))
+        assert report["accepted"] == 100
+        assert 0 < report["p50_ms"] <= report["p999_ms"] <= report["max_ms"]
+        assert report["cpu"] > 0
+        events = [msgspec.json.decode(entry) for entry in client.lrange(QUEUE, 0, -1)]
+        dues = sorted({event["due"] for event in events})
+        assert len(events) == 100
+        assert len(dues) == 50
+        assert abs(dues[-1] - dues[0] - 0.49) < 0.001
+        viewers = Command("viewers", console.url, count=2, seconds=5.1)
+        seen = viewers.run()
+    assert seen["requests"] >= 2
+    assert set(seen["statuses"]) <= {"200", "304"}
+
+
+def test_fresh_entries_are_audited_as_events_of_their_own(own_redis: RedisServer, own_postgres: PostgresServer) -> None:
+    stage, entries = Stage(Servers(own_redis, own_postgres), rule_count=20), Entries(different=10)
+    stage.fill(entries.fresh(15))
+    stage.fill(entries.fresh(15))
+    with stage.running("alerter"):
+        machine.wait_until(stage.drained, "the audit of all events")
+    with psycopg.connect(stage.database) as connection:
+        row = connection.execute("SELECT count(*), count(DISTINCT event_id) FROM event_audit_log").fetchone()
+    assert row == (30, 30)
+    with stage.servers.client as client:
+        assert not client.exists("mutt:dlq:alerter")
