@@ -24,11 +24,13 @@ from benchmarks.counted import PIECES
 from benchmarks.machine import TREE
 from benchmarks.measuring import NotHere, arguments
 from benchmarks.table import HERE, ROWS, Tree, measured, row_options
+from benchmarks.table_text import short
 
 RUNS = 5
 OVERLAID = ("benchmarks", "tests/harness/programs.py", ".tools")  # what measures, and the programs that it needs
 BOUND, INSTRUCTIONS_BOUND = 0.05, 0.02
 INSTRUCTIONS = "instructions"
+HEAD = f"{'':48}{'before: median least most':>30}{'after: median least most':>30}   after / before"
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,13 @@ class Change:
 
     def __str__(self) -> str:
         """Return it for people."""
-        before, after = (
-            f"{statistics.median(v):,.1f} ({min(v):,.1f}-{max(v):,.1f})" for v in (self.before, self.after)
-        )
+        before, after = map(_spread, (self.before, self.after))
         told = "WORSE" if self.is_worse else ""
-        return f"{self.name:34}{self.unit:14}{before:>34}{after:>34}   x {self.ratio:.3f}  {told}".rstrip()
+        return f"{self.name:34}{self.unit:14}{before:>30}{after:>30}   x {self.ratio:.3f}  {told}".rstrip()
+
+
+def _spread(values: Sequence[float]) -> str:
+    return " ".join(short(value) for value in (statistics.median(values), min(values), max(values)))
 
 
 @contextmanager
@@ -178,7 +182,9 @@ def main() -> None:
     }
     if options.file:
         options.file.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(described, ensure_ascii=False) if options.json else "\n".join([*map(str, changes), *missing]))
+    print(
+        json.dumps(described, ensure_ascii=False) if options.json else "\n".join([HEAD, *map(str, changes), *missing])
+    )
     if any(change.is_worse for change in changes):
         raise SystemExit(1)
 

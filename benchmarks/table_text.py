@@ -69,10 +69,11 @@ def _rate(side: Mapping[str, Any] | None, *, spread: bool = False) -> str:
 def _cpu(side: Mapping[str, Any] | None) -> str:
     if side is None or side["cpu_us"] is None:
         return "-"
-    return _short(side["cpu_us"]["median"])
+    return short(side["cpu_us"]["median"])
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """Return a number in three digits or more."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
@@ -81,7 +82,7 @@ def _floor(verdict: Mapping[str, Any]) -> str:
     over, least = floor["over"].replace("_", " "), floor["least"]
     if verdict["ratio"] is None:
         return f"{over}: not measured (asked: {least:g})"
-    ratio = _short(verdict["ratio"]["median"])
+    ratio = short(verdict["ratio"]["median"])
     if floor["of"] == "cpu_us":
         words = f"CPU of {over} {ratio} x as much"
     else:
@@ -115,7 +116,7 @@ def with_sizing(page: str, document: Mapping[str, Any]) -> str:
     cpu = {row["name"]: row for row in document["rows"]}["end_to_end_batches"]["sides"]
     (used,) = (side["cpu_us"]["median"] for side in cpu if side["name"] == "mutt")
     # The figure as it is shown: the page is to agree with itself.
-    cores = f"| cores | {2000 * float(_short(used).replace(',', '')) / 1e6:.2f} at work"
+    cores = f"| cores | {2000 * float(short(used).replace(',', '')) / 1e6:.2f} at work"
     return re.sub(r"\| cores \| [\d.]+ at work", cores, between(page, sizing(document)))
 
 
