@@ -1,6 +1,7 @@
 """Events as they lie in the queues: read, decided, and told apart from what MUTT adds to them."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ __all__ = [
     "amend",
     "decide_anew",
     "decided_entry",
+    "decision_members",
     "decode_decided",
     "decode_entry",
     "event_severity",
@@ -26,6 +28,7 @@ __all__ = [
     "failed",
     "iso",
     "join_entry",
+    "joined",
     "parse_timestamp",
     "severity",
     "split_entry",
@@ -120,6 +123,19 @@ def decided_entry(
 ) -> bytes:
     """Return the entry of an alert: the event's bytes and `_mutt` as they are, with what was decided."""
     mutt, event = split_entry(entry)
+    return joined(mutt, event, decision_members(handling, team, rule_id, rule_version, environment))
+
+
+def joined(mutt: bytes, event: bytes, members: bytes) -> bytes:
+    """Return the entry of an alert, of the bytes of its `_mutt`, of its event and of decision_members."""
+    return PREFIX + mutt + b',"event":' + event + b"," + members
+
+
+@lru_cache(maxsize=4096)
+def decision_members(
+    handling: str, team: str, rule_id: int | None, rule_version: int | None, environment: str
+) -> bytes:
+    """Return the end of an alert's entry: what was decided, which is the same for many events."""
     decision = {
         "handling": handling,
         "team": team,
@@ -127,7 +143,7 @@ def decided_entry(
         "rule_version": rule_version,
         "environment": environment,
     }
-    return PREFIX + mutt + b',"event":' + event + b"," + _encode(decision)[1:]
+    return _encode(decision)[1:]
 
 
 def decide_anew(

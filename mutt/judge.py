@@ -20,9 +20,11 @@ from mutt.events import (
     LastError,
     QueuedEvent,
     decided_entry,
+    decision_members,
     decode_entry,
     event_severity,
     iso,
+    joined,
     parse_timestamp,
 )
 from mutt.fields import DEBUG
@@ -188,16 +190,9 @@ def meta_alert(judged: Judged, threshold: int, now: datetime, random: bytes) -> 
         "unhandled_pattern": pattern.hash,
         "unhandled_sample_event_id": judged.event_id,
     }
-    entry = _encode({"_mutt": Envelope(event_id, at, at), **event})
     decision = judged.decision
-    return decided_entry(
-        entry,
-        handling="Ticket_only",
-        team=decision.team,
-        rule_id=None,
-        rule_version=None,
-        environment=decision.environment,
-    )
+    members = decision_members("Ticket_only", decision.team, None, None, decision.environment)
+    return joined(_encode(Envelope(event_id, at, at)), _encode(event), members)
 
 
 def decide_event(
