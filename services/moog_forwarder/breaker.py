@@ -36,20 +36,22 @@ class Breaker:
         self._throttled_until = 0.0
         self._read_at = 0.0
         self._unreported = 0
+        self._notes = 0
         self._told = asyncio.Event()
         self._told.set()
         self.standing = Standing(State.CLOSED, 0)
 
     async def ask(self) -> Permission:
         """Ask for permission to claim and send; raises RedisError."""
+        notes = self._notes
         permission = await self._circuit.permission()
-        self._note(Standing(permission.state, permission.generation))
+        self._note(Standing(permission.state, permission.generation), notes)
         return permission
 
     async def look(self, *, older_than: float = 0.0) -> Standing:
         """Return the standing, read again when what is known is older than so many seconds; raises RedisError."""
         if time.monotonic() - self._read_at >= older_than:
-            self._note(await read(self._redis))
+            await self._read()
         return self.standing
 
     async def renew_probe(self) -> bool:
@@ -62,7 +64,8 @@ class Breaker:
 
     async def report(self, results: Sequence[tuple[int, Result]], number: int | None = None) -> None:
         """Tell the circuit how requests ended; raises RedisError, after which the same number may be told again."""
-        self._note(await self._circuit.report(results, number))
+        notes = self._notes
+        self._note(await self._circuit.report(results, number), notes)
         self._unreported -= sum(result in FAILURES for _, result in results)
         if self._unreported <= 0:
             self._told.set()
@@ -83,7 +86,7 @@ class Breaker:
         """Follow what other forwarders learn, for ever."""
         while True:
             try:
-                self._note(await read(self._redis))
+                await self._read()
             except (RedisError, OSError):
                 self._read_at = 0.0
             await asyncio.sleep(WATCH_SECONDS)
@@ -112,7 +115,19 @@ class Breaker:
         """Return the seconds that Moogsoft still asks to be left alone."""
         return max(0.0, self._throttled_until - time.monotonic())
 
-    def _note(self, standing: Standing) -> None:
+    async def _read(self) -> None:
+        notes = self._notes
+        self._note(await read(self._redis), notes)
+
+    def _note(self, standing: Standing, notes: int) -> None:
+        """Keep what was answered to one who asked when so many answers had been noted.
+
+        Answers overtake each other on their connections: one of an older generation does not count if another was noted
+        since.
+        """
+        if standing.generation < self.standing.generation and notes != self._notes:
+            return
+        self._notes += 1
         self._read_at = time.monotonic()
         self._gauge.set(standing.state.gauge)
         if standing.state is not self.standing.state:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WAKE_SECONDS = 0.5
 STANDING_SECONDS = 0.5  # age past which the circuit's standing is read again before sending
+TAKEN = Verdict.SUCCESS.value
 BEHIND_SECONDS = 0.05  # by which a held alert comes after the one that it must not overtake
 
 log = get_logger(__name__)
@@ -240,16 +241,17 @@ class Sender:
     def _answer(self, group: Sequence[Item], sent: Sent, traced: "Traced | None") -> Answer:
         answer = self._webhook.answer(sent)
         outcome = answer.outcome
+        is_success = outcome.is_success
         if traced is not None:
             facts = {"mutt.alerts": len(group), "http.response.status_code": answer.status or 0}
             # The message may hold what Moogsoft answered, and that what it was sent.
-            traced.end(facts, None if outcome.is_success else outcome.reason)
-        if outcome.is_success:
+            traced.end(facts, None if is_success else outcome.reason)
+        if is_success:
             self._well.inc()
         else:
             self._instruments.requests.labels("fail", outcome.reason).inc()
         self._instruments.latency.observe(answer.seconds)
-        self._slo.count(success=outcome.is_success, status=answer.status, words=outcome.message)
+        self._slo.count(success=is_success, status=answer.status, words=outcome.message)
         return answer
 
     async def _holds_lease(self, group: Sequence[Item]) -> bool:
@@ -276,9 +278,10 @@ class Sender:
 
     def _tell(self, item: Item, answer: Answer, resolution: Resolution, now: datetime) -> None:
         envelope, outcome = item.event.envelope, answer.outcome
-        words = outcome.verdict.value if outcome.is_success else f"{outcome.verdict.value}: {outcome.message}"
+        is_done = resolution.move is Move.DONE
+        words = TAKEN if is_done else f"{outcome.verdict.value}: {outcome.message}"
         self._deliveries.note(envelope.event_id, now, envelope.retry_count + 1, answer.status, words)
-        if resolution.move is Move.DONE:
+        if is_done:
             self._instruments.delivered.observe(max(0.0, (now - item.event.event.received_at).total_seconds()))
             return
         say = log.error if resolution.move is Move.DEAD else log.info

@@ -204,8 +204,13 @@ class Session:
         return loop.create_task(self._post_anew(request, now + self._timeout))
 
     async def _post_anew(self, request: bytes, deadline: float) -> Reply:
-        async with asyncio.timeout_at(deadline):
-            connection = await self._connect(asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout_at(deadline):
+                connection = await self._connect(asyncio.get_running_loop())
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise BrokenConnectionError(f"no connection to {self._host}:{self._port}: {error}") from error
         return await connection.post(request, deadline)
 
     def _kept(self, now: float) -> Connection | None:

@@ -81,6 +81,8 @@ class _Plan:
             self.places.append((one, place, copies))
             self.entries += [one.entry] * copies
             move, payload, delay = one.resolution
+            if move is Move.DONE:
+                continue
             match move:
                 case Move.RETRY | Move.WAIT:
                     self.actions.push_delayed(place, keys.RETRY_MOOG, member(one.event_id, payload), delay)

@@ -5,6 +5,7 @@ import pytest
 
 from tests.harness.tls_servers import Authorities
 from tests.service.doors import Doors, open_doors
+from tests.service.moog_stage import Moogsoft, Stage
 from tests.service.trail import Trail
 
 
@@ -15,6 +16,19 @@ def trail(request: pytest.FixtureRequest) -> Trail:
     own_redis = "own_redis" in request.fixturenames
     url = request.getfixturevalue("own_redis").url if own_redis else request.getfixturevalue("redis_url")
     return Trail(database, url)
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest) -> Stage:
+    own = "own_redis" in request.fixturenames
+    return Stage(request.getfixturevalue("own_redis").url if own else request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def moogsoft() -> Iterator[Moogsoft]:
+    server = Moogsoft()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What an explanation shows as Moogsoft's is what Moogsoft gets, byte for byte."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,6 @@ from tests.harness.waiting import wait_for
 from tests.service.moog_stage import Moogsoft, to
 from tests.service.trail import FAST, Trail
 from tests.service.web_api import Api
-
-
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize(("profile", "mode"), [("onprem", "single"), ("saas", "events")])

@@ -1,10 +1,8 @@
 """Every dynamic key takes effect in services that run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from mutt import keys
@@ -83,13 +81,6 @@ def test_the_alerter_follows_its_keys(trail: Trail, start_service: StartService)
     for rules in (2, 3):
         trail.rule(match_string=f"another {rules}")  # that nobody announces
         wait_for(lambda: alerter.metric("mutt_alerter_cache_rules_count") == rules, "a reload")  # noqa: B023
-
-
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
 
 
 def test_the_forwarder_follows_the_size_of_a_batch(

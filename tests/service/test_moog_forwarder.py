@@ -1,7 +1,6 @@
 """The forwarder as a process on a real Redis and PostgreSQL: every class of answer, and what each costs an alert."""
 
 import threading
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,18 +12,6 @@ from tests.harness.moogsoft import MoogStandIn
 from tests.harness.processes import StartService, fetch
 from tests.harness.waiting import wait_for
 from tests.service.moog_stage import ALERTS, LONG_OPEN, PATIENT, Moogsoft, Reply, Stage, alert, to
-
-
-@pytest.fixture
-def stage(redis_url: str) -> Stage:
-    return Stage(redis_url)
-
-
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
 
 
 def test_an_alert_is_delivered_once_and_logged(

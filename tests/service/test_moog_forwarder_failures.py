@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha1
 
 import pytest
@@ -24,19 +24,6 @@ QUICK = {
     "MOOG_HEARTBEAT_INTERVAL": "1",
     "MOOG_JANITOR_TIMEOUT": "3",
 }
-
-
-@pytest.fixture
-def stage(request: pytest.FixtureRequest) -> Stage:
-    own = "own_redis" in request.fixturenames
-    return Stage(request.getfixturevalue("own_redis").url if own else request.getfixturevalue("redis_url"))
-
-
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
 
 
 @pytest.fixture

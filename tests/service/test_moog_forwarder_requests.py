@@ -3,7 +3,6 @@
 import gzip
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,18 +10,6 @@ from tests.harness.credentials import MOOG_API_KEY
 from tests.harness.processes import StartService
 from tests.harness.waiting import wait_for
 from tests.service.moog_stage import TLS_FOLDER, Moogsoft, Reply, Request, Stage, to
-
-
-@pytest.fixture
-def stage(redis_url: str) -> Stage:
-    return Stage(redis_url)
-
-
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize(

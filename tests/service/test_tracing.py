@@ -36,13 +36,6 @@ def collector() -> Iterator[Collector]:
         yield server
 
 
-@pytest.fixture
-def moogsoft() -> Iterator[Moogsoft]:
-    server = Moogsoft()
-    yield server
-    server.close()
-
-
 def traced(collector: Collector, **more: str) -> dict[str, Any]:
     """Return the variables of a service that exports its spans there without delay."""
     return {

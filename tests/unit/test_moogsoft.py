@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mutt import moogsoft
 from mutt.moogsoft import alert_of, body_of, severity, signature
+from mutt.pairs import INTERFACE_NAME, interface_of
 from tests.unit.moog_events import CORRELATION_ID, EVENT_ID, decided, entry_of
 
 LINK_DOWN, LINK_UP = "1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4"
@@ -124,3 +125,17 @@ def test_a_batch_is_an_object_of_events_in_their_order() -> None:
 def test_no_secret_and_no_envelope_is_in_a_body() -> None:
     assert b"_mutt" in entry_of("x")
     assert b"_mutt" not in body_of([decided("x")], "onprem", batch=False)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["Gi0/1", "eth0", "Vlan", "12", "bond 3", "ge-0/0/1.100:7", "é/1", "İ1/2", ",", "x" * 9, "ens1s2"]
+        )
+    )
+)
+def test_an_interface_is_found_in_bytes_as_in_text(words: list[str]) -> None:
+    message = " ".join(words)
+    found = INTERFACE_NAME.search(message)
+    expected = "" if found is None else found.group("instance").lower()
+    assert interface_of(decided(message).event) == expected

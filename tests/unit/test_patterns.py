@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mutt import patterns
 from mutt.patterns import MESSAGE_MAX, TEMPLATE_MAX, pattern_of, stretches, template
 
 numbers = st.one_of(st.integers(-(10**18), 10**18).map(str), st.floats(0, 1e6).map("{:.3f}".format))
@@ -135,3 +136,14 @@ def test_the_stretches_of_a_message_are_all_of_it_and_mask_what_its_template_mas
     assert "".join(text for text, _ in found) == message
     masked = "".join("<>" if varies else text for text, varies in found)
     assert " ".join(masked.split()) == re.sub("<[a-z]+>", "<>", template(message))
+
+
+@given(st.lists(st.text(alphabet="a1f:.-/xé ", max_size=80), max_size=30))
+def test_a_word_is_masked_alike_however_often_it_comes_and_whatever_is_forgotten(words: list[str]) -> None:
+    message = " ".join(words)
+    first = template(message)
+    assert template(message) == first
+    patterns._words.clear()
+    patterns._words.update({f"filler {number}": "" for number in range(patterns.WORDS_REMEMBERED)})
+    assert template(message) == first
+    assert len(patterns._words) <= patterns.WORDS_REMEMBERED
