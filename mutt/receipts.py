@@ -11,6 +11,7 @@ OLDEST = timedelta(days=30)  # an event dated further back than this counts as o
 NEWEST = timedelta(hours=1)  # likewise one dated further ahead
 
 _STAMPS_MOST = 4096  # that a window remembers
+_STAMP_LENGTH = 48  # characters of one that it remembers: a timestamp may be as long as an event
 _THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
 
 
@@ -29,7 +30,9 @@ class Window(dict[str, str]):
         if len(self) >= _STAMPS_MOST:
             self.clear()
         moment = parse_timestamp(sent)
-        self[sent] = text = "" if moment is None else self.text(moment)
+        text = "" if moment is None else self.text(moment)
+        if len(sent) <= _STAMP_LENGTH:
+            self[sent] = text
         return text
 
     def text(self, moment: datetime) -> str:

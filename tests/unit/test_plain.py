@@ -236,3 +236,11 @@ def test_a_window_remembers_no_more_than_some_thousand_times() -> None:
         assert window[f"2026-11-24T22:09:59.{number:06d}Z"] == f"2026-11-24T22:09:59.{number:06d}Z"
 
     assert len(window) < 5000
+
+
+def test_a_window_remembers_no_time_that_is_as_long_as_an_event() -> None:
+    window = Receipt(NOW_US).moment.window
+
+    assert window["1795558200." + "1" * 60_000] == "2026-11-24T22:10:00.111111Z"
+    assert not window["x" * 60_000]
+    assert max(map(len, window), default=0) < 100
