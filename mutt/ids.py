@@ -3,20 +3,18 @@
 import re
 from collections.abc import Callable
 from hashlib import sha1
+from itertools import repeat
 from typing import TypeGuard
 
 Entropy = Callable[[int], bytes]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _ID_BYTES = 10  # random bytes of a version 7 UUID
-_TAIL = b"-7___-____-____________"
-_WIDTH = len(_TAIL)
-# Of the 20 digits that 10 random bytes are, one becomes the variant, the others stand at these places of the tail.
-_VARIANT_DIGIT, _VARIANT_PLACE = 4, 6
-_PLACES = ((1, 2), (2, 3), (3, 4), (5, 7), (6, 8), (7, 9), *((digit, digit + 3) for digit in range(8, 20)))
-_VARIANTS = "89ab" * 4
-_TO_VARIANT = bytes.maketrans(b"0123456789abcdef", _VARIANTS.encode())
 _MADE_AT_ONCE = 256
+_VARIANTS = "89ab" * 4
+# What the first byte of a group becomes where it holds the version or the variant.
+_VERSION_7 = bytes(byte & 0x0F | 0x70 for byte in range(256))
+_VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
 
 
 def uuid7(unix_ms: int, random: bytes) -> str:
@@ -31,14 +29,17 @@ def uuid7_head(unix_ms: int) -> str:
 
 
 def uuid7_tails(random: bytes) -> list[str]:
-    """Return the rest of a version 7 UUID for each 10 random bytes: all of them digit by digit, not one by one."""
-    digits = random.hex().encode()
-    tails = bytearray(_TAIL * (len(random) // _ID_BYTES))
-    for digit, place in _PLACES:
-        tails[place::_WIDTH] = digits[digit :: 2 * _ID_BYTES]
-    tails[_VARIANT_PLACE::_WIDTH] = digits[_VARIANT_DIGIT :: 2 * _ID_BYTES].translate(_TO_VARIANT)
-    text = tails.decode()
-    return [text[start : start + _WIDTH] for start in range(0, len(text), _WIDTH)]
+    """Return the rest of a version 7 UUID for each 10 random bytes: all of them group by group, not one by one."""
+    count = len(random) // _ID_BYTES
+    third, fourth = bytearray(random[: 2 * count]), bytearray(random[2 * count : 4 * count])
+    third[::2] = third[::2].translate(_VERSION_7)
+    fourth[::2] = fourth[::2].translate(_VARIANT)
+    groups = (
+        third.hex("-", 2).split("-"),
+        fourth.hex("-", 2).split("-"),
+        random[4 * count :].hex("-", 6).split("-"),
+    )
+    return list(map("-".join, zip(repeat(""), *groups, strict=False)))  # (an id begins with a head of its time)
 
 
 class Tails:

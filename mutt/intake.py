@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from mutt.bodies import inflate, is_batch_type, is_one_object, split_body
+from mutt.bodies import inflate, is_batch_type, is_one_line, is_one_object, split_body
 from mutt.envelope import VERSION
 from mutt.fields import MAX_HOSTNAME, MAX_SOURCE, is_oid, parse_timestamp, severity
 from mutt.ids import Entropy, Tails, is_uuid, uuid5_event
@@ -61,8 +61,9 @@ class Intake:
 
     def read(self, body: bytes, coding: str, content_type: str, receipt: Receipt) -> Taken:
         """Turn a body into queue entries; raises RecordError where nothing of it is taken."""
-        if is_one_object(body) and not coding and not is_batch_type(content_type):
-            return self._read_single(body, receipt, nested=_BRACKET in body)
+        is_flat = is_one_object(body)
+        if (is_flat or is_one_line(body)) and not coding and not is_batch_type(content_type):
+            return self._read_single(body, receipt, nested=not is_flat or _BRACKET in body)
         limits = self.limits
         body = inflate(body, coding, limits.body_bytes)
         records, single, nested = split_body(body, content_type, limits.records, limits.depth)
