@@ -105,6 +105,8 @@ class Run:
             await asyncio.gather(
                 *(self._open(place, each) for place, each in enumerate(connections[start : start + OPENING], start))
             )
+        if self.options.greet:
+            await self._greet(connections)
         print("ready", flush=True)
         if await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await self.send(connections)), flush=True)
@@ -128,6 +130,16 @@ class Run:
             "p99_ms": answers.quantile(0.99) * 1000, "p999_ms": answers.quantile(0.999) * 1000,
             "max_ms": max(answers.latencies, default=0.0) * 1000,
         }  # fmt: skip
+
+    async def _greet(self, connections: "list[Connection]") -> None:
+        """Let each connection send its first request, which costs more than those that follow; it is in no figure."""
+        self.ending = True
+        for connection in connections:
+            connection.send(time.time())
+        while len(self.idle) < len(connections):  # noqa: ASYNC110
+            await asyncio.sleep(TICK)
+        self.ending, self.answers = False, Answers()
+        self.idle.clear()
 
     async def _open(self, place: int, connection: "Connection") -> None:
         addresses = self.options.addresses
@@ -213,6 +225,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=0, help="bytes of an event")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--addresses", type=int, default=0)
+    parser.add_argument("--greet", type=int, default=0, help="1: a request of each connection beforehand")
     run = Run(parser.parse_args())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
