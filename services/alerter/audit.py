@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from mutt.settings import AlerterSettings
-from services.audit_logger import DatabaseAwayError, Written, write_rows
+from services.audit_logger import DatabaseAwayError, Refusal, Written, write_rows
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool, is_connected
 from services.runtime.app import BACK_OFF_FIRST, BACK_OFF_MOST, Process
@@ -107,3 +107,10 @@ class AuditTrail:
     def _show(self, problem: str) -> None:
         words = f"PostgreSQL takes no rows: alerts go on, audit rows wait in Redis ({problem})"
         self._process.health.problems["audit"] = words
+
+
+def part_of(written: Written, start: int, end: int) -> Written:
+    """Return what came of the rows from `start` to before `end`, by their places among these."""
+    refusals = [Refusal(each.index - start, each.error) for each in written.refusals if start <= each.index < end]
+    standing = {place - start: decision for place, decision in written.standing.items() if start <= place < end}
+    return Written(refusals, standing)

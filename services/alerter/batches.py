@@ -5,7 +5,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from mutt.judge import Judged, judge, meta_alert, undecodable
 from mutt.rules import FORWARDED
 from mutt.settings import AlerterSettings
 from services import tracing_utils
-from services.alerter.audit import AuditTrail
+from services.alerter.audit import AuditTrail, part_of
 from services.alerter.caches import Caches
 from services.audit_logger import Refusal, Written
 from services.dynamic_config import DynamicConfig
@@ -36,6 +36,8 @@ from services.runtime.instruments import AlerterInstruments
 
 if TYPE_CHECKING:
     from services.tracing_spans import Traced
+
+TOGETHER = 2  # batches that are audited by one commit, where they wait for it
 
 log = get_logger(__name__)
 
@@ -58,7 +60,7 @@ class Work:
 
 
 class Batches:
-    """Claims and judges in one loop, audits and settles in another; at most three batches are in memory."""
+    """Claims and judges in one loop, audits and settles in another; at most four batches are in memory."""
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Batches:
         self._judged: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
         self._pressure_keys = [self._names.alert_queue, keys.RETRY_MOOG, self._names.alerter_dlq]
         self._level = Level.CALM
+        self._is_closed = False
         self._tracing = tracing_utils.active()
 
     async def claim_once(self) -> bool:
@@ -113,11 +116,26 @@ class Batches:
 
     async def settle_until_closed(self) -> None:
         """Audit and settle what was judged, until `close`."""
-        while (work := await self._judged.get()) is not None:
-            await self._finish(work)
-            self._judged.task_done()
+        while works := await self._next():
+            await self._finish(works)
+            for _ in works:
+                self._judged.task_done()
             # A claim may wait for several batches, each of which takes its time, and the heartbeat is not to expire.
             self._process.health.progressed()
+
+    async def _next(self) -> list[Work]:
+        """Return the batches that are judged, two at most, for one commit; none at the end."""
+        works: list[Work] = []
+        while len(works) < TOGETHER and not self._is_closed:
+            work = await self._judged.get()
+            if work is None:
+                self._is_closed = True
+                break
+            works.append(work)
+            await asyncio.sleep(0)  # so that one that waits for room in the queue is in it
+            if self._judged.empty():
+                break
+        return works
 
     async def close(self) -> None:
         """Let `settle_until_closed` return once it has settled what is judged already."""
@@ -168,14 +186,26 @@ class Batches:
             places = list(work.judged)
             work.shed = [places[index] for index in shed]
 
-    async def _finish(self, work: Work) -> None:
+    async def _finish(self, works: Sequence[Work]) -> None:
+        for work in works:
+            for index in work.shed:
+                del work.judged[index]
+        rows = [judged.row for work in works for judged in work.judged.values()]
+        with ExitStack() as steps:
+            for work in works:
+                steps.enter_context(_step(work, "alerter.audit"))
+            written = await self._audit.write(rows) if rows else Written([], {})
+        now, start = datetime.now(UTC), 0
+        for work in works:
+            end = start + len(work.judged)
+            work.audited = None if written is None else now
+            await self._follow(work, None if written is None else part_of(written, start, end))
+            start = end
+
+    async def _follow(self, work: Work, written: Written | None) -> None:
+        """Settle a batch with what follows from its events and from what came of their rows."""
         kept = work.judged
-        for index in work.shed:
-            del kept[index]
         places = list(kept)
-        with _step(work, "alerter.audit"):
-            written = await self._audit.write([judged.row for judged in kept.values()]) if kept else Written([], {})
-        work.audited = None if written is None else datetime.now(UTC)
         refused = {places[refusal.index]: refusal for refusal in written.refusals} if written else {}
         for index, decision in written.standing.items() if written else ():
             # Audited by an alerter that died before it settled, and the rules have changed since: the row stands.

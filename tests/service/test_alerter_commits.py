@@ -1,0 +1,64 @@
+"""Batches that wait for a commit share the next one, and each is settled with what came of its own rows."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.errors import CheckViolation
+
+from mutt.handling import Decision
+from services.alerter.audit import part_of
+from services.audit_logger import Refusal, RefusedError, Written
+from tests.harness.entries import queue_entry
+from tests.harness.processes import StartService
+from tests.harness.waiting import wait_for
+from tests.service.trail import ALERTS, DEAD, Trail
+
+HELD = "mutt:processing:alerter:pair"
+ALONE: dict[str, Any] = {"ALERTER_BATCH_SIZE": "2", "POD_NAME": "pair"}
+
+
+@contextmanager
+def no_commit(trail: Trail) -> Iterator[None]:
+    """Let every writer of the audit wait."""
+    with psycopg.connect(trail.database_url) as connection:
+        connection.execute("LOCK TABLE event_audit_log IN SHARE MODE")
+        yield
+
+
+def test_batches_that_wait_for_a_commit_share_the_next(trail: Trail, start_service: StartService) -> None:
+    start_service("alerter", **ALONE)
+    with no_commit(trail):
+        trail.send(*(queue_entry()[1] for _ in range(6)))
+        # One is being audited, one waits behind it, and one waits for its place.
+        trail.wait_length(HELD, 6)
+    commits = Counter(row["audited_at"] for row in trail.wait_rows(6))
+    assert [commits[at] for at in sorted(commits)] == [2, 4]
+    wait_for(trail.nothing_is_held, "nothing is held")
+
+
+def test_a_refused_event_costs_no_batch_beside_it_anything(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    trail.sql("ALTER TABLE event_audit_log ADD CONSTRAINT no_bad CHECK (message <> 'bad page')")
+    start_service("alerter", **ALONE, ALERTER_MAX_RETRIES="0")
+    sent = [queue_entry(message) for message in ("page 1", "page 2", "page 3", "page 4", "bad page", "page 5")]
+    bad = sent[4][0]
+    with no_commit(trail):
+        trail.send(*(entry for _, entry in sent))
+        trail.wait_length(HELD, 6)
+    trail.wait_length(DEAD, 1)
+    assert trail.entries(DEAD)[0]["_mutt"]["event_id"] == bad
+    assert {str(row["event_id"]) for row in trail.wait_rows(5)} == {event_id for event_id, _ in sent} - {bad}
+    trail.wait_length(ALERTS, 5)
+    assert bad not in {alert["_mutt"]["event_id"] for alert in trail.entries(ALERTS)}
+    wait_for(trail.nothing_is_held, "nothing is held")
+
+
+def test_what_came_of_rows_is_told_by_their_places_in_their_batch() -> None:
+    error, decision = RefusedError(CheckViolation()), Decision("Log_only", "NETO", 1, 1, "prod", None)
+    written = Written([Refusal(0, error), Refusal(2, error), Refusal(4, error)], {1: decision, 3: decision})
+    assert part_of(written, 0, 2) == ([Refusal(0, error)], {1: decision})
+    assert part_of(written, 2, 5) == ([Refusal(0, error), Refusal(2, error)], {1: decision})
+    assert part_of(written, 5, 5) == ([], {})
