@@ -27,7 +27,7 @@ SHARED = sql.SQL("SELECT pg_advisory_xact_lock_shared({}, {})").format(MUTT, Loc
 _ALONE = sql.SQL("SELECT pg_advisory_xact_lock({}, {})").format(MUTT, Lock.DEAD_LETTERS)
 _WRITTEN = sql.SQL(
     "SELECT EXISTS (SELECT FROM config_audit_log WHERE table_name = %s AND record_id = %s AND operation = %s"
-    " AND correlation_id = %s AND old_values->>'sha256' = %s) AS written"
+    " AND correlation_id = %s AND old_values->>'sha256' IS NOT DISTINCT FROM %s::text) AS written"
 )
 
 log = get_logger(__name__)
