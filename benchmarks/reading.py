@@ -72,11 +72,13 @@ def main() -> None:
         cases |= {(form, way): bodies for way, bodies in ways(made).items() if (form, way) != (REFUSED, "single")}
     read = intake().read
     spent: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
+    received_us = time.time_ns() // 1000
     for _ in range(options.rounds):
         for case, bodies in cases.items():
+            received_us += 1_000_000  # which times were seen is remembered for one second of receipt
             began = time.thread_time()
             for body in bodies:
-                read(body, "", "application/json", Receipt(time.time_ns() // 1000))
+                read(body, "", "application/json", Receipt(received_us))
             spent[case].append((time.thread_time() - began) / EVENTS * 1e6)
     for (form, way), each in spent.items():
         print(f"{form:34}{way:8}{min(each):8.2f} µs at least, {statistics.median(each):6.2f} in the median")
