@@ -34,11 +34,12 @@ def sent_and_audited(stack: Stack, batch: int, seconds: float) -> Figure:
         Load(url, bodies(BODIES, batch), HEADERS, connections=CONNECTIONS) as load,
     ):
         everything = [*started, *stack.servers.processes()]
+        port = int(url.split(":")[2].split("/")[0])
         load.run(WARM_UP)
-        drained(stack, everything)
+        drained(stack, everything, port)
         before, cpu = stack.audited(), cpu_each(everything)
         report = load.run(max(LEAST, seconds))
-        ended, used = drained(stack, everything)
+        ended, used = drained(stack, everything, port)
         audited = stack.audited() - before
     acknowledged = report.taken * batch
     # Each connection may have had one request under way when the load ended: taken, and its reply not waited for.
@@ -55,15 +56,16 @@ def cpu_each(processes: Sequence[psutil.Process]) -> list[float]:
     return [machine.cpu_seconds([process]) for process in processes]
 
 
-def drained(stack: Stack, processes: Sequence[psutil.Process]) -> tuple[float, list[float]]:
+def drained(stack: Stack, processes: Sequence[psutil.Process], port: int) -> tuple[float, list[float]]:
     """Wait until no event is under way; return when that was, and each process's CPU seconds until then.
 
-    When the load has ended its last requests may still be read: it has to stay so for a while.
+    When the load has ended its last requests may still be read: no connection to the port may be left, and it has to
+    stay so for a while.
     """
     noted: list[tuple[float, list[float]]] = []
 
     def stays() -> bool:
-        if not stack.drained():
+        if not stack.drained() or machine.is_connected(port):
             noted.clear()
             return False
         noted.append((time.perf_counter(), cpu_each(processes)))

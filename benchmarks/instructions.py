@@ -70,8 +70,10 @@ def count(piece: str, tree: Path = TREE, python: str = sys.executable) -> float:
     with tempfile.TemporaryDirectory(prefix="mutt-instructions-") as name:
         file = Path(name) / "input.json"
         file.write_text(json.dumps(_input()), encoding="utf-8")
+        command = [python, script, piece]
+        _told([*command, "1", str(file)], **environment)  # so that all modules are compiled
         for rounds in (FEW, MANY):
-            told = _told([*prefix, python, script, piece, str(rounds), str(file)], **environment)
+            told = _told([*prefix, *command, str(rounds), str(file)], **environment)
             number = read(told)
             if number is None or str(tree / "mutt") not in told.splitlines():
                 raise NotCountedError(f"it did not work on {tree}: {told}")

@@ -126,6 +126,15 @@ def wait_listening(port: int, what: str, started: Sequence[psutil.Process]) -> N
     wait_until(listens, f"the start of {what}")
 
 
+def is_connected(port: int) -> bool:
+    """Tell whether a process holds a connection that came to the port."""
+    return any(
+        found.pid is not None and found.laddr.port == port and found.status != psutil.CONN_LISTEN
+        for found in psutil.net_connections("tcp4")
+        if found.laddr
+    )
+
+
 def wait_healthy(port: int, what: str, started: Sequence[psutil.Process]) -> None:
     """Return once /health on the port answers 200."""
 
