@@ -55,6 +55,8 @@ FIELDS = {
     "_mutt": anything,
     "nested": st.dictionaries(st.sampled_from(["_mutt", "message"]), texts),
 }
+NOON = "2026-11-24T12:00:00.123456Z"
+PLAIN: dict[str, object] = {"correlation_id": ID, "message": "link down", "hostname": "dev1"}
 LIKELY = {"correlation_id": st.sampled_from([ID, TRACE]), "message": texts, "hostname": texts}
 likely = st.fixed_dictionaries(LIKELY, optional={name: FIELDS[name] for name in FIELDS.keys() - LIKELY.keys()})
 fields = st.one_of(likely, likely, st.fixed_dictionaries({}, optional=FIELDS), st.dictionaries(texts, anything))
@@ -89,8 +91,16 @@ def entry_of(mutt: str, event: bytes) -> bytes:
 
 
 @given(fields, odd_ids, odd_times, odd_times, st.sampled_from(["", ',"sanitized":true', ',"retry_count":2', ',"x":[]']))
-@example({"correlation_id": ID, "message": "link down", "hostname": "dev1"}, ID, "2026-11-24T22:10:00.123456Z",
-         "2026-11-24T22:10:00.123456Z", "")  # fmt: skip
+@example(PLAIN, ID, NOON, NOON, "")
+@example(PLAIN | {"message": "trap", "hostname": "core1", "trap_oid": ".1.3.6.1.6.3.1.1.5.4"}, ID, NOON, NOON, "")
+@example(PLAIN | {"correlation_id": TRACE.replace("-", "")}, ID, NOON, NOON, "")
+@example(PLAIN | {"syslog_severity": 9}, ID, NOON, NOON, "")
+@example(PLAIN | {"trap_oid": ""}, ID, NOON, NOON, "")
+@example(PLAIN | {"message": "\ud800"}, ID, NOON, NOON, "")
+@example(PLAIN, ID, NOON, "2026-11-24T22:10:00.+12345Z", "")
+@example(PLAIN, ID, "2026-11-24T22:10:00. 12345Z", NOON, "")
+@example(PLAIN, ID, "20261124T221000.0000123456Z", NOON, "")
+@example(PLAIN, ID, NOON, "2026-11-24T22:10:60.123456Z", "")
 @settings(max_examples=300, deadline=None)
 def test_an_entry_of_any_fields_is_judged_alike_both_ways(
     event: dict[str, object], event_id: str, received: str, at: str, more: str
