@@ -12,6 +12,7 @@ NEWEST = timedelta(hours=1)  # likewise one dated further ahead
 
 _STAMPS_MOST = 4096  # that a window remembers
 _STAMP_LENGTH = 48  # characters of one that it remembers: a timestamp may be as long as an event
+_WRITTEN = len("2026-11-24T22:10:00.123456Z")
 _THREE_DIGITS = tuple(f"{number:03d}" for number in range(1000))
 
 
@@ -25,15 +26,31 @@ class Window(dict[str, str]):
         super().__init__()
         self.oldest = received - OLDEST
         self.newest = received + NEWEST
+        self._last = iso(self.newest)
 
     def __missing__(self, sent: str) -> str:
         if len(self) >= _STAMPS_MOST:
             self.clear()
-        moment = parse_timestamp(sent)
-        text = "" if moment is None else self.text(moment)
+        text = self._microseconds(sent)
+        if not text:
+            moment = parse_timestamp(sent)
+            text = "" if moment is None else self.text(moment)
         if len(sent) <= _STAMP_LENGTH:
             self[sent] = text
         return text
+
+    def _microseconds(self, sent: str) -> str:
+        """Return a timestamp that MUTT would write as it stands, where its second is known; else an empty text."""
+        second, fraction = sent[:19], sent[20:26]
+        if (
+            len(sent) != _WRITTEN
+            or sent[19] != "."
+            or sent[26] != "Z"
+            or not (fraction.isascii() and fraction.isdigit())
+        ):
+            return ""
+        whole = self[second + "Z"]
+        return sent if whole[:19] == second and whole != self._last else ""
 
     def text(self, moment: datetime) -> str:
         """Return an event's time as MUTT writes it, an empty text where it is out of range."""
