@@ -4,7 +4,7 @@
 
 Both run this checkout's benchmarks: the other commit is put into a folder of its own and gets them. A rate or CPU that
 got worse by more than the bound counts where the runs of both sides do not overlap; instructions have no noise and a
-narrower bound. The exit status is 1 when something got worse.
+narrower bound. The exit status is 1 when something got worse, or fails in this checkout.
 """
 
 import json
@@ -31,6 +31,10 @@ OVERLAID = ("benchmarks", "tests/harness/programs.py", ".tools")  # what measure
 BOUND, INSTRUCTIONS_BOUND = 0.05, 0.02
 INSTRUCTIONS = "instructions"
 HEAD = f"{'':48}{'before: median least most':>30}{'after: median least most':>30}   after / before"
+
+
+class FailsHereError(NotHere):
+    """A row fails in this checkout, whatever it did before."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,19 @@ def require_own_modules(tree: Tree) -> None:
 
 
 def compared(name: str, trees: Sequence[Tree], runs: int, options: Sequence[str]) -> list[Change]:
-    """Run a row on both trees in turn; return what became of each side that has a floor. Raises NotHere."""
+    """Run a row on both trees in turn; return what became of each side that has a floor.
+
+    Raises NotHere, and FailsHereError where it does not run in this checkout.
+    """
     rates: dict[str, tuple[list[float], list[float]]] = {}
     cpu: dict[str, tuple[list[float], list[float]]] = {}
     for number in range(runs):
         for place in (1, 0) if number % 2 else (0, 1):
             row = measured(name, [*options, "--judged", "--runs=1"], trees[place])
             if "failed" in row:
-                raise NotHere(f"{('the other commit', 'this checkout')[place]}: {row['failed']}")
+                if place:
+                    raise FailsHereError(f"this checkout: {row['failed']}")
+                raise NotHere(f"the other commit: {row['failed']}")
             for side in row["sides"]:
                 if side["per_second"] is not None:
                     rates.setdefault(side["name"], ([], []))[place].append(side["per_second"]["median"])
@@ -163,6 +172,7 @@ def main() -> None:
     runs, options.runs = options.runs or RUNS, None
     changes: list[Change] = []
     missing: list[str] = []
+    fails = False
     with checked_out(options.revision) as other:
         trees = (other, HERE)
         for name in options.only or (*ROWS, INSTRUCTIONS):
@@ -175,6 +185,7 @@ def main() -> None:
                 changes += compared(name, trees, runs, row_options(options))
             except NotHere as reason:
                 missing.append(f"{name}: not compared: {reason}")
+                fails = fails or isinstance(reason, FailsHereError)
     described: dict[str, Any] = {"revision": options.revision, "commit": facts.commit(), "machine": facts.facts()}
     described |= {
         "changes": [{**asdict(c), "ratio": c.ratio, "worse": c.is_worse} for c in changes],
@@ -185,7 +196,7 @@ def main() -> None:
     print(
         json.dumps(described, ensure_ascii=False) if options.json else "\n".join([HEAD, *map(str, changes), *missing])
     )
-    if any(change.is_worse for change in changes):
+    if fails or any(change.is_worse for change in changes):
         raise SystemExit(1)
 
 

@@ -20,8 +20,8 @@ STAYS = 0.3  # seconds
 LEAST = 0.3  # seconds of load
 BODIES = 20_000  # events that are sent in turn
 CONDITIONS = (
-    f"{RULES} rules, all Log_only; fsync and synchronous_commit on; primary key and indexes on hostname, time and "
-    "correlation id; load generator and servers on the same cores"
+    f"{RULES} rules, all Log_only, of which each event matches one; fsync and synchronous_commit on; primary key and "
+    "indexes on hostname, time and correlation id; load generator and servers on the same cores"
 )
 COPY = f"COPY event_audit_log ({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
 

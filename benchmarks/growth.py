@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [NAME …] [--quick] [--runs N] [--write] [--json FILE]
 
-NAME is a curve, or `stages` or `settings`: the other tables of that page. Ends with 1 where a promise is broken.
---write replaces the pictures and tables of docs/performance.md; the curves' data go beside their pictures.
+NAME is a curve, or another table of that page. Ends with 1 where a promise is broken or something could not be
+measured. --write replaces the pictures and tables of docs/performance.md; the curves' data go beside their pictures.
 """
 
 import argparse
@@ -15,20 +15,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, performance_page
+from benchmarks import machine, performance_page, rows_page
 from benchmarks.growth_frame import Make, Option, as_json, measured
+from benchmarks.measuring import NotHere
 
 TABLES = {
     "stages": "benchmarks.stages",
     "settings": "benchmarks.settings_cost",
 }  # on the same page, by the same command
 NAMES = ("rules", "unmatched", "audit", "queue", "senders", "size", "viewers", "latency")
+ALL = (*NAMES, *TABLES, *rows_page.ROWS)
 
 
 def make(name: str) -> Make:
     """Return what makes a curve."""
     found: Make = importlib.import_module(f"benchmarks.growth_{name}").curve
     return found
+
+
+def how(option: Option) -> str:
+    """Return the options that give a curve again."""
+    runs = "" if option.runs == (1 if option.quick else 3) else f" --runs {option.runs}"
+    return (" --quick" if option.quick else "") + runs
 
 
 def grow(name: str, option: Option) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def grow(name: str, option: Option) -> dict[str, Any]:
         about = {
             "machine": machine.describe(),
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "command": f"muttdev bench --growth {name}{' --quick' if option.quick else ''}",
+            "command": f"python3 scripts/muttdev.py bench --growth {name}{how(option)}",
             "aof": option.appendfsync,
         }
         return as_json(curve, points, about)
@@ -47,29 +55,37 @@ def grow(name: str, option: Option) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *TABLES))}; all without one")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; all without one")
     parser.add_argument("--quick", action="store_true", help="fewer points and events, one run")
     parser.add_argument("--runs", type=int)
     parser.add_argument("--appendfsync", choices=("off", "everysec", "always"), default="off")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md and its pictures")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    if unknown := set(options.names) - set(NAMES) - set(TABLES):
+    if unknown := set(options.names) - set(ALL):
         parser.error(f"no such curve: {', '.join(sorted(unknown))}")
     option = Option(options.quick, options.runs or (1 if options.quick else 3), options.appendfsync)
-    found = []
-    for name in options.names or (*NAMES, *TABLES):
-        if name in TABLES:
-            importlib.import_module(TABLES[name]).main(_common(options))
+    found, failed = [], []
+    for name in options.names or ALL:
+        try:
+            if name in TABLES:
+                importlib.import_module(TABLES[name]).main(_common(options))
+                continue
+            if name in rows_page.ROWS:
+                rows_page.main([name, *_common(options)])
+                continue
+            result = grow(name, option)
+        except (NotHere, SystemExit) as reason:  # the others are measured all the same
+            failed.append(name)
+            print(f"{name}: not measured: {reason}", flush=True)
             continue
-        result = grow(name, option)
         found.append(result)
         print(performance_page.text(result), flush=True)
         if options.write:
             performance_page.write(result)
         if options.json:
             options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return int(any(promise["broken"] for result in found for promise in result["promises"]))
+    return int(bool(failed) or any(promise["broken"] for result in found for promise in result["promises"]))
 
 
 def _common(options: argparse.Namespace) -> list[str]:

@@ -119,9 +119,9 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
 
 def table(outcome: Outcome) -> str:
     """Return the outcome as it stands in the page."""
-    where = facts.sentence(facts.facts())
+    where, scale = facts.sentence(facts.facts()), "" if outcome.scale == 1 else f" --scale {outcome.scale:g}"
     lines = [
-        f"`{COMMAND}`, {facts.today()}, {where}. Medians of {outcome.runs}; {outcome.conditions}.",
+        f"`{COMMAND}{scale}`, {facts.today()}, {where}. Medians of {outcome.runs}; {outcome.conditions}.",
         "",
         "| what | events/s | CPU µs an event | taken when it was killed | lost | doubled |",
         "|---|--:|--:|--:|--:|--:|",

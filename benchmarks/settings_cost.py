@@ -125,8 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"settings: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     if options.write:
         heading = (
-            f"`python -m benchmarks.settings_cost{' --quick' if options.quick else ''}`, {datetime.now(UTC):%Y-%m-%d}, "
-            f"{machine.describe()}. {outcome.conditions[0].upper()}{outcome.conditions[1:]}."
+            f"`python -m benchmarks.settings_cost{' --quick' if options.quick else ''} --runs {runs}`, "
+            f"{datetime.now(UTC):%Y-%m-%d}, {machine.describe()}. "
+            f"{outcome.conditions[0].upper()}{outcome.conditions[1:]}."
         )
         performance_page.replace("settings", f"{heading}\n\n{table(outcome)}")
     return 0

@@ -217,10 +217,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    found = measure(options.appendfsync, quick=options.quick, runs=options.runs or (1 if options.quick else 3))
+    runs = options.runs or (1 if options.quick else 3)
+    found = measure(options.appendfsync, quick=options.quick, runs=runs)
     heading = (
-        f"`python -m benchmarks.stages{' --quick' if options.quick else ''}`, {datetime.now(UTC):%Y-%m-%d}, "
-        f"append-only file {options.appendfsync}, {machine.describe()}."
+        f"`python -m benchmarks.stages{' --quick' if options.quick else ''} --runs {runs}`, "
+        f"{datetime.now(UTC):%Y-%m-%d}, append-only file {options.appendfsync}, {machine.describe()}."
     )
     print(heading, table(found), sep="\n")
     if options.write:

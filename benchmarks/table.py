@@ -54,10 +54,13 @@ def measured(name: str, options: Sequence[str], tree: Tree = HERE) -> dict[str, 
             process.send_signal(signal.SIGINT)  # so that it ends what it started
             process.wait()
             return {"name": name, "failed": f"it took longer than {LONGEST:g} s"}
+    again = f"see above, or run {' '.join(command)}"
     if process.returncode:
-        again = " ".join(command[1:])
-        return {"name": name, "failed": f"it ended with {process.returncode}: see above, or run {again}"}
-    outcome: dict[str, Any] = json.loads(output)
+        return {"name": name, "failed": f"it ended with {process.returncode}: {again}"}
+    try:
+        outcome: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return {"name": name, "failed": f"what it printed is no outcome: {again}"}
     return outcome
 
 
@@ -74,6 +77,7 @@ def command_of(options: argparse.Namespace) -> str:
     parts = ["python3 scripts/muttdev.py bench"]
     parts += ["--quick"] if options.quick else []
     parts += [f"--runs {options.runs}"] if options.runs else []
+    parts += [f"--scale {options.scale:g}"] if options.scale else []
     parts += [f"--appendfsync {options.appendfsync}"] if options.appendfsync != "off" else []
     return " ".join(parts)
 
@@ -96,7 +100,7 @@ def main() -> None:
     for name in options.only or ROWS:
         print(f"--- {name}", file=sys.stderr, flush=True)
         row = measured(name, row_options(options))
-        document["rows"].append(row | {"date": facts.today(), "commit": facts.commit()})
+        document["rows"].append(row | {"command": document["command"], "date": facts.today(), "commit": facts.commit()})
     if options.file:
         options.file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(document, ensure_ascii=False) if options.json else table_text.text(document), flush=True)

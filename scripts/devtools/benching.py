@@ -44,6 +44,10 @@ def bench(
     """
     if sum((compare is not None, growth, latency, peers)) > 1:
         raise UserError("--compare, --growth, --latency and --peers are measurements of their own: give one of them")
+    if (only or json) and (growth or latency or peers):
+        raise UserError("--only and --json are for the table and --compare; --growth takes names of curves behind it")
+    if write and compare is not None:
+        raise UserError("--compare writes no tables: --json FILE keeps what it found")
     common: dict[str, object] = {"quick": quick, "runs": runs, "appendfsync": appendfsync and appendfsync.value}
     for module, chosen in (("growth", growth), ("latency", latency), ("peers", peers)):
         if chosen:

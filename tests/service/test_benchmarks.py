@@ -1,11 +1,12 @@
 """The benchmarks' load and the rows end to end, in tiny forms: that they run and report, not how fast anything is."""
 
 import importlib
+from functools import partial
 
 import pytest
 import redis
 
-from benchmarks import pieces, table
+from benchmarks import machine, measuring, pieces, rows_page, table
 from benchmarks.end_to_end import CLAIMED, CONNECTIONS, copied, sent_and_audited
 from benchmarks.generator import WRK, Load
 from benchmarks.machine import Servers
@@ -46,6 +47,25 @@ def test_both_stacks_are_measured_to_the_last_audit_row(own_redis: RedisServer, 
     assert plain.audited() > CONNECTIONS
 
 
-@pytest.mark.parametrize("name", table.ROWS)
-def test_each_row_of_the_table_is_a_script(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*table.ROWS, *rows_page.ROWS}))
+def test_each_row_is_a_script(name: str) -> None:
     assert callable(importlib.import_module(f"benchmarks.{name}").bench)
+
+
+def test_every_benchmark_can_be_imported_and_has_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmark", "--help"])
+    helped = 0
+    for file in sorted((machine.TREE / "benchmarks").glob("*.py")):
+        module = importlib.import_module(f"benchmarks.{file.stem}")
+        text = file.read_text(encoding="utf-8")
+        if "\nif __name__ ==" not in text or not ("argparse" in text or "measuring.arguments" in text):
+            continue
+        main = getattr(module, "main", None) or partial(measuring.main, module.bench, module.__doc__)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, file.name
+        assert "usage: benchmark" in capsys.readouterr().out, file.name
+        helped += 1
+    assert helped > len(table.ROWS)

@@ -112,6 +112,22 @@ def test_the_page_gets_its_part_and_keeps_the_rest(tmp_path: Path) -> None:
 
 def test_every_curve_and_table_has_its_place_on_the_page() -> None:
     page = performance_page.PAGE.read_text(encoding="utf-8")
-    for name in (*growth.NAMES, *growth.TABLES):
+    for name in growth.ALL:
         assert f"<!-- growth:{name} -->\n" in page, name
     assert all(growth.make(name) for name in growth.NAMES)
+
+
+def test_a_curve_that_cannot_be_measured_leaves_the_others_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def grow(name: str, _option: Option) -> dict[str, Any]:
+        if name == "queue":
+            raise SystemExit("a load generator failed")
+        return result(10, 11)
+
+    monkeypatch.setattr(growth, "grow", grow)
+    assert growth.main(["queue", "rules"]) == 1
+    told = capsys.readouterr().out
+    assert "queue: not measured: a load generator failed" in told
+    assert "It costs the same: kept" in told
+    assert growth.main(["rules"]) == 0

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, counted, instructions, measuring, table, table_text
+from benchmarks import compare, counted, instructions, measuring, rows_page, table, table_text
 from benchmarks.compare import Change
 from benchmarks.measuring import Bench, Figure, Floor, NotHere, Side
 
@@ -138,14 +139,59 @@ def test_writing_keeps_what_was_not_measured_now_and_replaces_only_the_table(
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert text.startswith("before\n<!-- bench -->\n`muttdev bench`, 2026-11-30 to 2026-12-01,")
-        assert text.endswith("|\n<!-- end -->\nafter\n")
+        assert text.endswith("\n<!-- end -->\nafter\n")
         assert text.count("| A row |") == 2
     with pytest.raises(SystemExit, match="no pair of markers"):
         table_text.between("a page", "a table")
 
 
 def test_a_row_that_fails_is_told_with_how_to_run_it() -> None:
-    assert "benchmarks.no_such_row --json" in table.measured("no_such_row", [])["failed"]
+    assert f"run {sys.executable} -m benchmarks.no_such_row --json" in table.measured("no_such_row", [])["failed"]
+    assert "is no outcome" in table.measured("machine", [])["failed"]  # prints nothing
+
+
+def test_the_command_beside_a_table_gives_its_rows_again() -> None:
+    options = measuring.arguments("").parse_args(["--runs", "3", "--scale", "0.3", "--appendfsync", "always"])
+    assert table.command_of(options).endswith("bench --runs 3 --scale 0.3 --appendfsync always")
+    earlier = outcome("one") | {"command": "bench --runs 5"}
+    told = table_text.markdown(document(earlier, outcome("two")))
+    assert told.startswith("`bench --runs 5` and `muttdev bench`, 2026-11-30, append-only file off; 2 x CPU")
+
+
+def test_what_a_row_depends_on_stands_below_the_table_and_what_is_no_plain_stack_is_named() -> None:
+    page = table_text.with_conditions("<!-- bench -->\n<!-- end -->", document(outcome()))
+    assert page.endswith("|\n\n- A row: AOF off.\n<!-- end -->")
+    bench = row(side("one", [10]), side("two", [14]), floors=(Floor("two", "one", 1.35),))
+    (line,) = table_text.cells([measuring.run(bench, 1, 1.0, lambda _: None).as_json()])
+    assert line[1] == "what one is: 10/s"
+
+
+def test_the_page_on_sizing_takes_its_example_from_the_row_of_batches_where_there_is_one() -> None:
+    page = "<!-- bench -->\n<!-- end -->\n| cores | 0.11 at work |"
+    assert table_text.with_sizing(page, document(outcome("ingest_single"))).endswith("| cores | 0.11 at work |")
+    assert table_text.with_sizing(page, document(outcome("end_to_end_batches"))).endswith("| cores | 0.02 at work |")
+
+
+def test_of_what_is_the_most_of_a_run_the_most_of_all_is_told() -> None:
+    stalls = iter((3.0, 70.0, 4.0))
+    bench = row(Side("calm", "", lambda _: Figure(1, notes={"most ms": next(stalls), "p99_ms": 1.0})))
+    found = measuring.run(bench, 3, 1.0, lambda _: None)
+    assert found.sides[0].notes == {"most ms": 70.0, "p99_ms": 1.0}
+    lines = rows_page.table(found).splitlines()
+    assert lines[0] == "|  | events/s (least-most) | CPU µs | most ms | p99 ms |"
+    assert lines[2] == "|  | 1 (1-1) |  | 70.0 | 1.00 |"
+
+
+def test_a_row_that_fails_in_this_checkout_is_no_row_that_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    trees, failing = (table.Tree(Path("other")), table.HERE), {table.HERE}
+    ended = {"failed": "it ended with 1"}
+    monkeypatch.setattr(compare, "measured", lambda _name, _options, tree: ended if tree in failing else outcome())
+    with pytest.raises(compare.FailsHereError, match="this checkout: it ended with 1"):
+        compare.compared("row", trees, 1, [])
+    failing = {trees[0]}
+    with pytest.raises(NotHere, match="the other commit") as told:
+        compare.compared("row", trees, 1, [])
+    assert not isinstance(told.value, compare.FailsHereError)
 
 
 @pytest.mark.parametrize(

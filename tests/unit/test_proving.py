@@ -77,6 +77,9 @@ def test_a_command_becomes_its_module(become: Become, line: str, module: str) ->
         ("chaos --points --minutes 3", "--minutes is for"),
         ("soak --hours 1 --minutes 3", "give one of them"),
         ("bench --growth --compare HEAD", "give one of them"),
+        ("bench --growth --only rules", "names of curves"),
+        ("bench --latency --json f", "are for the table"),
+        ("bench --compare HEAD --write", "writes no tables"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(become: Become, line: str, told: str) -> None:
