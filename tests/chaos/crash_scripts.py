@@ -11,12 +11,17 @@ import pyarrow.parquet
 from mutt import keys
 from scripts.migrate import steps
 from tests.chaos.crash_path import Path, compare
-from tests.chaos.crash_stage import Stage, Victim
+from tests.chaos.crash_stage import PATIENCE, Stage, Victim
+from tests.harness.waiting import wait_for
 from tests.service.archive_stage import FILL, month_ago
 
 OLD = month_ago(8)
 MONTH = f"{OLD:%Y-%m}"
 ROWS = 12
+HELD = (
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND database ="
+    " (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 LATE_ID = "00000000-0000-0000-0000-000000000001"
 LATE_ROW = f"event {LATE_ID}"
 
@@ -27,6 +32,10 @@ class Script(Path):
     def live(self, victim: Victim) -> bool:
         """Wait for its end."""
         return victim.ends()
+
+    def revive(self) -> None:
+        """Wait until PostgreSQL has noticed that the killed run is gone: until then the next one is told of it."""
+        wait_for(lambda: not self.stage.sql(HELD), "the end of the killed run's session", PATIENCE)
 
     def run(self, *arguments: str) -> None:
         """Run the script whole, for what has to be there before or to be looked at after."""
