@@ -55,6 +55,8 @@ class Plain:
         made: list[Accepted | None] = []
         for raw in records:
             made.append(None)
+            if len(raw) > event_bytes:
+                continue  # decoded, it may be dozens of times as large
             try:
                 fields = decode_object(raw)
                 sent, message, hostname = fields["timestamp"], fields["message"], fields["hostname"]
@@ -75,7 +77,6 @@ class Plain:
                 and len(source) <= MAX_SOURCE
                 and (level.__class__ is int or level.__class__ is str)
                 and level in _LEVELS
-                and len(raw) <= event_bytes
                 and "_mutt" not in fields
                 and ("trap_oid" not in fields or is_oid(fields["trap_oid"]))
                 and (_BACKSLASH not in raw or b"\\u0000" not in raw)

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -230,6 +231,22 @@ def test_lines_of_objects_are_cut_at_sight() -> None:
     assert plain_lines(raw + b"\n" + raw, 2) == ([raw, raw], False, False)
     for inner in (b'"x":[1]', b'"x":{}'):
         assert plain_lines(raw + b"\n" + event(inner), 2) == ([raw, event(inner)], False, True)
+
+
+@pytest.mark.parametrize("body", [b"%s", b"[%s]", b"{}\n%s"])
+def test_a_record_that_is_too_large_is_not_decoded(body: bytes) -> None:
+    """As objects it would be dozens of times its bytes, and no other thread runs while they are made."""
+    raw = event(b'"x":[' + b",".join([b"[]"] * 100_000) + b"]")
+    sent = body % raw
+    tracemalloc.start()
+    try:
+        said = outcome(partial(intake_of().read, sent, "", "", Receipt(NOW_US)))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert f"an event of {len(raw)} bytes, at most 600 are taken" in str(said)
+    assert most < 4 * len(raw)
 
 
 def test_a_window_remembers_no_more_than_some_thousand_times() -> None:
