@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from mutt import keys
 from mutt.settings import IngestorSettings
@@ -89,7 +89,7 @@ class GroupCommit:
                         self._peers.took(peer, events)
                     reply = await self._push(group)
                 except (RedisError, OSError) as error:
-                    await self._failed(group.all(), error)
+                    self._failed(group.all(), error)
                 except Exception:  # (whatever went wrong here, the senders wait for an answer)
                     log.exception("a push failed within the ingestor")
                     await self._line.drop()
@@ -156,13 +156,11 @@ class GroupCommit:
         for item in chain(singles[taken_singles:], batches[taken_batches:]):
             item.refused(self._room.full(depth, memory=bool(full)))
 
-    async def _failed(self, group: list[Submission], error: Exception) -> None:
+    def _failed(self, group: list[Submission], error: Exception) -> None:
         self._tell(f"{type(error).__name__}: {error}")
         if isinstance(error, OutOfMemoryError):
             self._refuse(group, self._room.full(None, memory=True))
             return
-        if isinstance(error, ReadOnlyError):
-            await self._line.drop()  # the primary has moved: the name leads to another server now
         message = (
             "Redis did not acknowledge the push: send again (an event with a correlation_id is not doubled by that)"
         )

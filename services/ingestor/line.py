@@ -11,12 +11,13 @@ from mutt.server_settings import RedisSettings
 from services.ingestor.wire import Wire
 from services.protocol.script import Script
 
-_pack_fast: Callable[[tuple[Any, ...]], bytes] | None  # a thousand arguments in the time of the client's few
+_pack_fast: Callable[[tuple[Any, ...]], bytes] | None
 try:
     from hiredis import pack_command as _pack_fast
-except ImportError:
+except ImportError:  # its wheel does not run on every processor
     _pack_fast = None
 
+FEW = 256  # arguments: for few hiredis takes a fifth of the client's time, for thousands it copies too often
 WAIT_SHARE = 0.8  # of the timeout of a reply: what WAIT may use of it
 
 
@@ -48,6 +49,8 @@ class Line:
     async def drop(self) -> None:
         """Close the connection; the next call takes another."""
         if self._connection is not None:
+            if self._wire is not None:
+                self._wire.end()
             connection, self._connection, self._wire = self._connection, None, None
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
@@ -57,10 +60,9 @@ class Line:
     ) -> list[int]:
         replicas = self._demand()
         wire = await self._ready()
-        pack = _pack_fast or self._pack_slowly
-        data = pack((command, script, len(names), *names, *arguments))
+        data = self._pack(command, script, len(names), *names, *arguments)
         if replicas:
-            data += pack(("WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000)))
+            data += self._pack("WAIT", replicas, int(self._settings.timeout * WAIT_SHARE * 1000))
         try:
             wire.send(data, 2 if replicas else 1)
             replies = await wire.replies(self._settings.timeout)
@@ -69,12 +71,14 @@ class Line:
             # What of the command has reached Redis is unknown, and so is which reply would come next.
             await self.drop()
             raise
-        for reply in replies:
+        errors = [reply for reply in replies if isinstance(reply, RedisError)]
+        if errors:
             # The primary has moved, or reads its data, or knows this connection no longer: the next call takes another.
-            if isinstance(reply, ReadOnlyError | RedisConnectionError):
+            if any(isinstance(error, ReadOnlyError | RedisConnectionError) for error in errors):
                 await self.drop()
-            if isinstance(reply, RedisError):
-                raise reply
+            # Not out of this frame's names: the error holds the frame, and with it the push until garbage is collected.
+            replies.clear()
+            raise errors.pop(0)
         if replicas and replies[1] < replicas:
             raise RedisError(f"{replies[1]} of {replicas} replicas have the push in time")
         return list(replies[0])
@@ -91,6 +95,7 @@ class Line:
             self._wire = Wire(*connection.take_over())
         return self._wire
 
-    def _pack_slowly(self, arguments: tuple[Any, ...]) -> bytes:
-        """Do what hiredis does where it is missing: its wheel does not run on every processor."""
+    def _pack(self, *arguments: Any) -> bytes:
+        if _pack_fast is not None and len(arguments) <= FEW:
+            return _pack_fast(arguments)
         return b"".join(self._connection.pack_command(*arguments))

@@ -42,6 +42,10 @@ class Wire(asyncio.Protocol):
             deadline.cancel()
             self._answer = None
 
+    def end(self) -> None:
+        """End the connection at once: what has not gone yet of a push that is given up must not follow."""
+        self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Take a piece of the replies."""
         answer = self._answer
@@ -81,7 +85,7 @@ class Wire(asyncio.Protocol):
                 found.append(int(rest))
             elif kind == b"-":
                 found.append(self._error_of(rest.decode("utf-8", "replace")))
-            elif kind == b"*":
+            elif kind == b"*" and rest.isdigit():
                 size = int(rest)
                 if at + size > end:
                     break
