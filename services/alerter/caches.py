@@ -20,7 +20,7 @@ from services.runtime.loop import DEPENDENCY_ERRORS
 from services.schema import ahead, check_schema
 
 RETRY_SECONDS = 1.0
-PIECE = 500  # rows that are read at once: other work goes on between two of them
+PIECE, SMALL_PIECE = 500, 5_000  # rows that are read at once: other work goes on between two pieces
 
 _Row = tuple[Any, ...]
 
@@ -71,7 +71,7 @@ class Caches:
         try:
             rules, dev, teams = await self._read()
             # Compiling thousands of rules takes a while: in a thread, and the old book serves until the new one stands.
-            book = await asyncio.to_thread(self._compiled, rules)
+            known, book = await asyncio.to_thread(self._compiled, rules)
             hosts = await asyncio.to_thread(Hosts.of, dev, teams, match_short=self._match_short)
         except (*DEPENDENCY_ERRORS, MisconfiguredError) as error:
             self._instruments.reload_failures.inc()
@@ -80,7 +80,7 @@ class Caches:
                 log.warning("the caches were not reloaded, keeping what is held", error=problem)
             self._health.problems["cache"] = problem
             return False
-        self.book, self.hosts = book, hosts
+        self._rules, self.book, self.hosts = known, book, hosts
         self._health.problems.pop("cache", None)
         self._show_refused(book)
         self._instruments.rules.set(len(book))
@@ -96,20 +96,18 @@ class Caches:
             # One snapshot: a rule and the host that it was made for are seen together or not at all.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self._show_schema(ahead(await check_schema(connection)))
-            rules = await _in_pieces(connection, _RULES)
-            dev = [host for (host,) in await _in_pieces(connection, _HOSTS)]
-            teams: dict[str, str] = dict(await _in_pieces(connection, _TEAMS))
+            rules = await _in_pieces(connection, _RULES, PIECE)
+            dev = [host for (host,) in await _in_pieces(connection, _HOSTS, SMALL_PIECE)]
+            teams: dict[str, str] = dict(await _in_pieces(connection, _TEAMS, SMALL_PIECE))
         return rules, dev, teams
 
-    def _compiled(self, rows: list[_Row]) -> RuleBook:
-        """Return the book of these rules: the present one where none has changed."""
+    def _compiled(self, rows: list[_Row]) -> tuple[list[Rule], RuleBook]:
+        """Return these rules and their book: the present ones where none has changed."""
         rules = [Rule(*row) for row in rows]
         if rules == self._rules:
-            return self.book
+            return self._rules, self.book
         with apart_from_garbage():
-            book = RuleBook(rules)
-        self._rules = rules
-        return book
+            return rules, RuleBook(rules)
 
     def _show_schema(self, words: str | None) -> None:
         if words is None:
@@ -127,10 +125,10 @@ class Caches:
             self._health.notes.pop("rules_refused", None)
 
 
-async def _in_pieces(connection: AsyncConnection[Any], query: str) -> list[_Row]:
+async def _in_pieces(connection: AsyncConnection[Any], query: str, size: int) -> list[_Row]:
     rows: list[_Row] = []
     async with connection.cursor("caches") as cursor:
         await cursor.execute(query.encode())
-        while piece := await cursor.fetchmany(PIECE):
+        while piece := await cursor.fetchmany(size):
             rows += piece
     return rows

@@ -21,6 +21,7 @@ def settle_down() -> None:
 @contextmanager
 def apart_from_garbage() -> Iterator[None]:
     """Make many objects that stay, and hold no cycles, without any look through them, now or later."""
+    gc.collect()  # what is garbage before would be kept for ever with what stays
     gc.disable()
     try:
         yield

@@ -1,6 +1,7 @@
 """What the alerter holds of rules and hosts, against a real PostgreSQL."""
 
 import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -70,6 +71,21 @@ async def test_a_book_is_compiled_again_only_when_a_rule_has_changed(pool: Pool,
     await execute(pool, "DELETE FROM alert_rules")
     assert await caches.reload()
     assert len(caches.book) == 0
+
+
+def test_what_was_garbage_before_something_is_set_apart_is_freed() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.own = self
+
+    try:
+        circle = weakref.ref(Circle())
+        with apart_from_garbage():
+            pass
+        gc.collect()
+        assert circle() is None
+    finally:
+        gc.unfreeze()
 
 
 def test_what_is_made_apart_from_garbage_is_never_looked_through_and_the_collector_works_on() -> None:
