@@ -84,11 +84,13 @@ def is_events_fault(error: Error) -> bool:
     return state[:2] in {"22", "54"} or (state[:2] == "23" and error.diag.constraint_name is not None)
 
 
-async def write_rows(database: Database, rows: Sequence[bytes], patience: float = PATIENCE) -> Written:
+async def write_rows(
+    database: Database, rows: Sequence[bytes], patience: float = PATIENCE, *, whole: bool = False
+) -> Written:
     """Commit packed rows; rows that the audit has already stay as they are.
 
     Raises DatabaseAwayError when it cannot be done now, or not within `patience` seconds: then rows may be written or
-    not, and writing all of them again is right.
+    not, and writing all of them again is right. Raises RefusedError, and writes none, where `whole` and one is refused.
     """
     refusals: list[Refusal] = []
     standing: dict[int, Decision] = {}
@@ -99,6 +101,8 @@ async def write_rows(database: Database, rows: Sequence[bytes], patience: float 
             try:
                 before = await _write(connection, rows[start:end])
             except RefusedError as error:
+                if whole:
+                    raise
                 if end - start == 1:
                     refusals.append(Refusal(start, error))
                 else:

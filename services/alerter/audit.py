@@ -34,15 +34,15 @@ class AuditTrail:
         self.is_away = False
         self.may_be_back = False
 
-    async def write(self, rows: Sequence[bytes]) -> Written | None:
+    async def write(self, rows: Sequence[bytes], *, whole: bool = False) -> Written | None:
         """Commit rows and return what came of them; None when PostgreSQL is away: then put them into the pending list.
 
-        Waits for PostgreSQL up to the grace period, counted from its first failure.
+        Waits for PostgreSQL up to the grace period, counted from its first failure; `whole` is that of write_rows.
         """
         delay = BACK_OFF_FIRST
         while not self.is_away:
             started = time.monotonic()
-            written = await self._attempt(rows)
+            written = await self._attempt(rows, whole=whole)
             if written is not None:
                 self._answers(time.monotonic() - started)
                 return written
@@ -76,11 +76,11 @@ class AuditTrail:
         if self.is_away:
             self._show(str(error))
 
-    async def _attempt(self, rows: Sequence[bytes]) -> Written | None:
+    async def _attempt(self, rows: Sequence[bytes], *, whole: bool) -> Written | None:
         now = time.monotonic()
         left = (self._away_since or now) + self._grace - now
         try:
-            return await write_rows(self._pool, rows, min(max(left, BACK_OFF_FIRST), ATTEMPT_SECONDS))
+            return await write_rows(self._pool, rows, min(max(left, BACK_OFF_FIRST), ATTEMPT_SECONDS), whole=whole)
         except DatabaseAwayError as error:
             self._problem = str(error)
             if self._away_since is None:

@@ -24,7 +24,7 @@ from mutt.settings import AlerterSettings
 from services import tracing_utils
 from services.alerter.audit import AuditTrail, part_of
 from services.alerter.caches import Caches
-from services.audit_logger import Refusal, Written
+from services.audit_logger import Refusal, RefusedError, Written
 from services.dynamic_config import DynamicConfig
 from services.logging_utils import get_logger
 from services.protocol.actions import Actions, PatternGroup, PatternLimits
@@ -120,8 +120,6 @@ class Batches:
             await self._finish(works)
             for _ in works:
                 self._judged.task_done()
-            # A claim may wait for several batches, each of which takes its time, and the heartbeat is not to expire.
-            self._process.health.progressed()
 
     async def _next(self) -> list[Work]:
         """Return the batches that are judged, two at most, for one commit; none at the end."""
@@ -189,18 +187,26 @@ class Batches:
     async def _finish(self, works: Sequence[Work]) -> None:
         for work in works:
             for index in work.shed:
-                del work.judged[index]
+                work.judged.pop(index, None)
         rows = [judged.row for work in works for judged in work.judged.values()]
-        with ExitStack() as steps:
+        try:
+            with ExitStack() as steps:
+                for work in works:
+                    steps.enter_context(_step(work, "alerter.audit"))
+                written = await self._audit.write(rows, whole=len(works) > 1) if rows else Written([], {})
+        except RefusedError:
+            # Each alone, with a time of its own to find what is refused: a batch may be full of it.
             for work in works:
-                steps.enter_context(_step(work, "alerter.audit"))
-            written = await self._audit.write(rows) if rows else Written([], {})
+                await self._finish([work])
+            return
         now, start = datetime.now(UTC), 0
         for work in works:
             end = start + len(work.judged)
             work.audited = None if written is None else now
             await self._follow(work, None if written is None else part_of(written, start, end))
             start = end
+            # A claim may wait for several batches, each of which takes its time, and the heartbeat is not to expire.
+            self._process.health.progressed()
 
     async def _follow(self, work: Work, written: Written | None) -> None:
         """Settle a batch with what follows from its events and from what came of their rows."""

@@ -56,6 +56,26 @@ def test_a_refused_event_costs_no_batch_beside_it_anything(trail: Trail, start_s
     wait_for(trail.nothing_is_held, "nothing is held")
 
 
+def test_batches_full_of_what_is_refused_take_no_longer_together_than_a_commit_may(
+    trail: Trail, start_service: StartService
+) -> None:
+    trail.sql(
+        "CREATE FUNCTION slowly(message text) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN IF message <> 'bad' THEN RETURN true; END IF; PERFORM pg_sleep(0.1); RETURN false; END $$"
+    )
+    trail.sql("ALTER TABLE event_audit_log ADD CONSTRAINT no_bad CHECK (slowly(message))")
+    few = ALONE | {"ALERTER_BATCH_SIZE": "8", "ALERTER_MAX_RETRIES": "0", "ALERTER_DATABASE_GRACE": "6"}
+    # Fifteen commits find the eight of a batch, thirty-one the sixteen of two.
+    alerter = start_service("alerter", **few, TEST_CONSTANTS='{"services.alerter.audit.ATTEMPT_SECONDS": 3.0}')
+    with no_commit(trail):
+        trail.send(*(queue_entry("good" if number < 8 else "bad")[1] for number in range(24)))
+        trail.wait_length(HELD, 24)
+    trail.wait_length(DEAD, 16)
+    assert len(trail.wait_rows(8)) == 8
+    wait_for(trail.nothing_is_held, "nothing is held")
+    assert "PostgreSQL is away" not in alerter.log()
+
+
 def test_what_came_of_rows_is_told_by_their_places_in_their_batch() -> None:
     error, decision = RefusedError(CheckViolation()), Decision("Log_only", "NETO", 1, 1, "prod", None)
     written = Written([Refusal(0, error), Refusal(2, error), Refusal(4, error)], {1: decision, 3: decision})
