@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 _MEMBERS = (b'{"_mutt":{"v":1,"event_id":"', b'","received_at":"', b'Z","event_timestamp":"', b'Z"},')
 _FORM = struct.Struct("{}s36s{}s20s6s{}s20s6s{}s".format(*map(len, _MEMBERS)))
 _ID = slice(len(_MEMBERS[0]), len(_MEMBERS[0]) + 36)
-_SECOND = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
+_SECOND = re.compile(rb"\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:\d\d\.")  # newer Pythons read 24:00:00, but nothing after it
 _ODD = (ValueError, struct.error, *UNREADABLE)
 
 

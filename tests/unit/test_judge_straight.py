@@ -101,6 +101,7 @@ def entry_of(mutt: str, event: bytes) -> bytes:
 @example(PLAIN, ID, "2026-11-24T22:10:00. 12345Z", NOON, "")
 @example(PLAIN, ID, "20261124T221000.0000123456Z", NOON, "")
 @example(PLAIN, ID, NOON, "2026-11-24T22:10:60.123456Z", "")
+@example(PLAIN, ID, NOON, "2026-11-24T24:00:00.123456Z", "")
 @settings(max_examples=300, deadline=None)
 def test_an_entry_of_any_fields_is_judged_alike_both_ways(
     event: dict[str, object], event_id: str, received: str, at: str, more: str
