@@ -9,13 +9,13 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-ANSWER_MOST = 64 * 1024  # bytes read of an answer; a longer one costs its connection
+ANSWER_MOST = 64 * 1024  # bytes of an answer's head, and of its body; a longer one costs its connection
 IDLE_MOST = (
     15.0  # seconds after which a connection is not used any more: servers close idle ones, some of them silently
 )
@@ -44,6 +44,10 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        # As forgiving as browsers are: what is taken for no answer would be sent again, and again.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._waiter: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
@@ -52,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._retry_after: str | None = None
         self._body = b""
         self._is_complete = self._is_reusable = False
-        self._unread = 0
+        self._came = 0  # bytes
 
     @property
     def is_open(self) -> bool:
@@ -89,15 +93,14 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         try:
-            if not self._status:
-                self._unread += len(data)
+            self._came += len(data)
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._end(BrokenConnectionError(f"the answer is no HTTP: {error}"))
             return
         if self._is_complete:
             self._end(None)
-        elif not self._status and self._unread > ANSWER_MOST:
+        elif self._came > (2 * ANSWER_MOST if self._status else ANSWER_MOST):
             self._end(BrokenConnectionError(f"the head of the answer is longer than {ANSWER_MOST} bytes"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -125,11 +128,8 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Keep the start of the body."""
-        if self._is_complete:
-            return
-        self._body += data
-        if len(self._body) > ANSWER_MOST:
-            self._is_complete, self._is_reusable = True, False
+        if not self._is_complete:
+            self._body += data
 
     def on_message_complete(self) -> None:
         """End the answer, unless it tells of another one."""
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
         self._retry_after = None
         self._body = b""
         self._is_complete = self._is_reusable = False
-        self._unread = 0
+        self._came = 0
 
     def _expire(self) -> None:
         self._end(TimeoutError())
@@ -155,17 +155,18 @@ class Connection(asyncio.Protocol):
             return
         if self._timer is not None:
             self._timer.cancel()
-        is_reusable = error is None and self._is_reusable and self.is_open
+        # A server that answers before it has read all may never read the rest.
+        in_order = error is None and self._transport is not None and not self._transport.get_write_buffer_size()
         if not waiter.done():
             if self._status:
                 waiter.set_result(Reply(self._status, self._retry_after, self._body[:ANSWER_MOST]))
             else:
                 waiter.set_exception(error or BrokenConnectionError("the answer has no head"))
-        if is_reusable:
+        if in_order and self._is_reusable and self.is_open:
             self._begin()
             self.idle_since = self._loop.time()
             self._idle.append(self)
-        elif error is None and not self._is_reusable and len(self._body) <= ANSWER_MOST:
+        elif in_order:
             self.close()
         else:
             self.abort()
@@ -183,6 +184,7 @@ class Session:
         lines = {"Host": found.host_port_subcomponent or self._host, **headers}
         self._begin = f"POST {found.raw_path_qs} HTTP/1.1\r\n{_lines(lines)}"
         self._idle: deque[Connection] = deque()
+        self._look_up: asyncio.Task[list[Any]] | None = None
 
     def close(self) -> None:
         """End what is idle; each other connection ends with its request."""
@@ -209,7 +211,7 @@ class Session:
                 connection = await self._connect(asyncio.get_running_loop())
         except TimeoutError:
             raise
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that can be no host's
             raise BrokenConnectionError(f"no connection to {self._host}:{self._port}: {error}") from error
         return await connection.post(request, deadline)
 
@@ -224,8 +226,7 @@ class Session:
         return None
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        opened = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS)
+        opened = await start_connection(await self._addresses(loop), happy_eyeballs_delay=NEXT_ADDRESS)
         try:
             _, connection = await loop.create_connection(
                 lambda: Connection(self._idle),
@@ -237,6 +238,16 @@ class Session:
             opened.close()
             raise
         return connection
+
+    async def _addresses(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
+        """Look the host up, once for all who ask meanwhile: a resolver that hangs holds up no other look-up."""
+        look_up = self._look_up
+        if look_up is None or look_up.done():
+            found = loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            look_up = self._look_up = loop.create_task(found)
+            look_up.add_done_callback(lambda done: done.cancelled() or done.exception())  # though nobody waits any more
+        await asyncio.wait([look_up])
+        return look_up.result()
 
 
 def _lines(headers: Mapping[str, str]) -> str:

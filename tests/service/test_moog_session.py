@@ -4,7 +4,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+import psutil
 import pytest
 
 from services.moog_forwarder import session as module
@@ -65,6 +67,11 @@ async def post(session: Session, body: bytes = b"{}") -> Reply:
     return await session.post(session.head({"X-More": "2"}), body)
 
 
+def peers() -> set[int]:
+    """Return the ports that this process has connections to."""
+    return {one.raddr.port for one in psutil.Process().net_connections() if one.raddr}
+
+
 async def until_lost(session: Session) -> None:
     await eventually(lambda: not session._idle, "the loss of the idle connection")
 
@@ -108,8 +115,25 @@ async def test_requests_at_once_have_a_connection_each() -> None:
         ([b"HTTP/1.1 429 No\r\nretry-after: 3\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"], Reply(429, "3", b"")),
         ([b"HTTP/1.1 307 No\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"], Reply(307, None, b"")),
         ([b"HTTP/1.1 2", b"00 OK\r\nContent-Le", b"ngth: 2\r\n\r\n{", b"}"], Reply(200, None, b"{}")),
+        ([b"HTTP/1.1 200 OK\nServer: \x01\nContent-Length: 2\n\n{}"], Reply(200, None, b"{}")),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\n{}\r\n0\r\n\r\n"], Reply(200, None, b"{}")),
+        (
+            [b"HTTP/1.1 200 OK\r\nUpgrade: h2,h2c\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 2\r\n\r\n{}"],
+            Reply(200, None, b"{}"),
+        ),
     ],
-    ids=["chunked", "continue", "hints", "no content", "retry after", "redirect", "in pieces"],
+    ids=[
+        "chunked",
+        "continue",
+        "hints",
+        "no content",
+        "retry after",
+        "redirect",
+        "in pieces",
+        "sloppy",
+        "padded",
+        "h2",
+    ],
 )
 async def test_an_answer_of_any_form_is_read_and_its_connection_goes_on(answer: list[bytes], reply: Reply) -> None:
     async with talking(answer) as (session, server):
@@ -174,6 +198,12 @@ async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_is_set()
         assert [number for number, _ in server.requests] == [0, 1, 2]
 
 
+async def test_a_trailer_without_an_end_is_not_read_until_the_time_is_over() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    async with talking([head + b"x" * 2 * ANSWER_MOST, HANG], patience=600) as (session, _), asyncio.timeout(30):
+        assert await post(session) == Reply(200, None, b"")
+
+
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
     async with talking() as (session, server):
         await post(session)
@@ -181,6 +211,62 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> No
         await until_lost(session)
         await post(session)
         assert [number for number, _ in server.requests] == [0, 1]
+
+
+@pytest.mark.parametrize("fate", [b"Connection: close\r\n", b""], ids=["close", "keep-alive"])
+async def test_a_connection_whose_server_answers_and_does_not_read_on_is_not_kept(fate: bytes) -> None:
+    ended = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"HTTP/1.1 401 No\r\n" + fate + b"Content-Length: 0\r\n\r\n")
+        await ended.wait()
+        writer.transport.abort()
+
+    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    session = Session(f"http://127.0.0.1:{port}/", {}, 30, ssl.create_default_context())
+    try:
+        assert (await post(session, b"x" * 8_000_000)).status == 401
+        assert not session._idle
+        await eventually(lambda: port not in peers(), "the end of the connection")
+    finally:
+        ended.set()
+        listening.close()
+
+
+async def test_many_who_need_an_address_at_once_ask_for_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, asked = asyncio.get_running_loop(), [0]
+    look_up = loop.getaddrinfo
+
+    async def count(*what: Any, **how: Any) -> Any:
+        asked[0] += 1
+        await asyncio.sleep(0)
+        return await look_up(*what, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", count)
+    async with talking() as (session, server):
+        assert {reply.status for reply in await asyncio.gather(*(post(session) for _ in range(5)))} == {200}
+        assert (server.connections, asked[0]) == (5, 1)
+
+
+async def test_a_look_up_that_hangs_is_not_waited_for_and_not_made_again_beside_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = [0]
+
+    async def hang(*_what: Any, **_how: Any) -> None:
+        asked[0] += 1
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
+    session = Session("http://moog.example/", {}, 0.05, ssl.create_default_context())
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await post(session)
+    assert asked[0] == 1
+    session.close()
 
 
 async def test_what_comes_unasked_answers_no_later_request() -> None:
@@ -218,3 +304,10 @@ async def test_a_host_is_reached_by_its_name_and_a_refusal_is_told() -> None:
         named.close()
     with pytest.raises(OSError, match=str(port)):
         await post(named)
+
+
+@pytest.mark.parametrize("host", ["moog..example", "m" * 64 + ".example"])
+async def test_a_name_that_can_be_no_host_s_is_an_error_of_the_connection(host: str) -> None:
+    session = Session(f"http://{host}/", {}, 30, ssl.create_default_context())
+    with pytest.raises(BrokenConnectionError, match=host):
+        await post(session)
