@@ -95,11 +95,6 @@ class Flight:
         free = len(self._pending) - self._ordered + self._sendable_keys()
         return -(-free // size)
 
-    @property
-    def pending(self) -> int:
-        """Return how many wait for their request."""
-        return len(self._pending)
-
     def take(self, requests: int, size: int) -> list[list[Item]]:
         """Take out what up to `requests` requests carry; `release` each alert when its request has ended."""
         if size == 1 and not self._ordered:

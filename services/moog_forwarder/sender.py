@@ -161,7 +161,7 @@ class Sender:
     def _check(self) -> None:
         """Let the failure of a delivery be that of the process: it would have kept its alerts for ever."""
         if self._failure is not None:
-            raise self._failure
+            raise RuntimeError("a delivery failed") from self._failure  # no error after which the loop tries again
 
     async def _deliver(self, group: Sequence[Item]) -> None:
         if not await self._holds_lease(group):
