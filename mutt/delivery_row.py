@@ -6,6 +6,7 @@ from struct import Struct
 
 from mutt.audit_row import DAY, EPOCH, NULL
 
+ATTEMPT_MOST = 2**31 - 1  # the column holds no more, whatever a queue's entry says
 COLUMNS = ("event_id", "at", "attempt", "status", "outcome")
 
 _head = Struct("!h i16s iq ii").pack  # the number of columns, then length and value of the first three
@@ -19,7 +20,8 @@ def pack_delivery(event_id: str, at: datetime, attempt: int, status: int | None,
     """Return the row of one attempt; `status` is the HTTP status of the answer, None without one."""
     since = at - EPOCH
     moment = since.days * DAY + since.seconds * 1_000_000 + since.microseconds
-    return _head(5, 16, bytes.fromhex(event_id.replace("-", "")), 8, moment, 4, attempt) + _result(status, outcome)
+    number = min(max(attempt, 0), ATTEMPT_MOST)
+    return _head(5, 16, bytes.fromhex(event_id.replace("-", "")), 8, moment, 4, number) + _result(status, outcome)
 
 
 def day_of(row: bytes) -> date:

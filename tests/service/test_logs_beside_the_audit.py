@@ -41,6 +41,14 @@ async def test_deliveries_are_logged_also_in_a_month_without_partition(connectio
     ]
 
 
+@pytest.mark.parametrize(("count", "kept"), [(2**31, 2**31 - 1), (-(2**40), 0)])
+async def test_a_count_that_no_column_holds_fails_no_delivery(connection: Connection, count: int, kept: int) -> None:
+    event_id = uuid4()
+    await write_deliveries(connection, [pack_delivery(str(event_id), NOW, count, 200, "success")])
+    cursor = await connection.execute("SELECT attempt FROM delivery_log WHERE event_id = %s", [event_id])
+    assert await cursor.fetchone() == (kept,)
+
+
 async def test_a_delivery_that_postgresql_cannot_hold_is_refused(connection: Connection) -> None:
     with pytest.raises(RefusedError, match="22021"):
         await write_deliveries(connection, [pack_delivery(str(uuid4()), NOW, 1, 500, "retry: \0")])
