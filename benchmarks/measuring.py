@@ -9,7 +9,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -217,7 +217,8 @@ def measured(bench: Making, options: argparse.Namespace) -> Outcome:
     """Run one row as its options say; progress goes to stderr."""
     scale = options.scale or (QUICK if options.quick else 1.0)
     runs = options.runs or (1 if options.quick else RUNS)
-    with bench(options) as given:
+    # What the code that is measured logs is no result.
+    with redirect_stdout(sys.stderr), bench(options) as given:
         names = {floor.side for floor in given.floors}
         sides = [side for side in given.sides if side.name in names or not options.judged]
         row = replace(given, sides=sides, floors=() if options.judged else given.floors)

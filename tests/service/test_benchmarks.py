@@ -17,6 +17,8 @@ from tests.harness.credentials import INGEST_API_KEY
 from tests.harness.processes import StartService
 from tests.harness.programs import Program
 
+STARTED_BY_OTHERS = {"constant", "counted", "peers_hook", "receiver"}  # with arguments that nobody types
+
 
 @pytest.mark.parametrize("wrk", [WRK, None] if WRK else [None], ids=lambda wrk: "wrk" if wrk else "in Python")
 def test_each_generator_reports_what_the_ingestor_took(
@@ -47,25 +49,20 @@ def test_both_stacks_are_measured_to_the_last_audit_row(own_redis: RedisServer, 
     assert plain.audited() > CONNECTIONS
 
 
-@pytest.mark.parametrize("name", sorted({*table.ROWS, *rows_page.ROWS}))
-def test_each_row_is_a_script(name: str) -> None:
-    assert callable(importlib.import_module(f"benchmarks.{name}").bench)
-
-
 def test_every_benchmark_can_be_imported_and_has_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["benchmark", "--help"])
-    helped = 0
+    helped = set()
     for file in sorted((machine.TREE / "benchmarks").glob("*.py")):
         module = importlib.import_module(f"benchmarks.{file.stem}")
         text = file.read_text(encoding="utf-8")
-        if "\nif __name__ ==" not in text or not ("argparse" in text or "measuring.arguments" in text):
+        if "\nif __name__ ==" not in text or file.stem in STARTED_BY_OTHERS:
             continue
         main = getattr(module, "main", None) or partial(measuring.main, module.bench, module.__doc__)
         with pytest.raises(SystemExit) as ended:
             main()
         assert not ended.value.code, file.name
         assert "usage: benchmark" in capsys.readouterr().out, file.name
-        helped += 1
-    assert helped > len(table.ROWS)
+        helped.add(file.stem)
+    assert helped >= {*table.ROWS, *rows_page.ROWS, "growth", "latency", "peers", "compare"}

@@ -81,6 +81,7 @@ def test_the_command_line_prints_json_and_can_leave_out_what_has_no_floor(
     @contextmanager
     def bench(options: Namespace) -> Iterator[Bench]:
         assert options.appendfsync == "off"
+        sys.stdout.write("a line of a log\n")
         yield row(side("stack", [1]), side("mutt", [30]), floors=(Floor("mutt", "stack", 20),))
 
     monkeypatch.setattr("sys.argv", ["row", "--quick", "--json", "--judged"])
