@@ -20,12 +20,12 @@ def audit_after_settle() -> None:
     """Settle a batch before its rows are committed."""
     write = AuditTrail.write
 
-    async def later(self: AuditTrail, rows: Any) -> None:
+    async def later(self: AuditTrail, rows: Any, *, whole: bool) -> None:
         await asyncio.sleep(LATER)
-        await write(self, rows)
+        await write(self, rows, whole=whole)
 
-    async def at_once(self: AuditTrail, rows: Any) -> Written:
-        _tasks.add(asyncio.create_task(later(self, rows)))
+    async def at_once(self: AuditTrail, rows: Any, *, whole: bool = False) -> Written:
+        _tasks.add(asyncio.create_task(later(self, rows, whole=whole)))
         return Written([], {})
 
     AuditTrail.write = at_once  # type: ignore[method-assign]
@@ -101,8 +101,8 @@ def unregistered_step() -> None:
     """Change something in a place that no one has registered."""
     write = AuditTrail.write
 
-    async def marked(self: AuditTrail, rows: Any) -> Any:
+    async def marked(self: AuditTrail, rows: Any, *, whole: bool = False) -> Any:
         await self._process.redis.hset("mutt:new", "key", "value")
-        return await write(self, rows)
+        return await write(self, rows, whole=whole)
 
     AuditTrail.write = marked  # type: ignore[method-assign]
