@@ -19,6 +19,7 @@ from services.protocol.circuit import Permission, Standing
 from services.protocol.retries import claim_due
 from services.protocol.worker import Batch, Worker
 
+ESCAPE = b"\\u00"  # begins each other spelling of an ASCII character, and so of a member's name
 SHORTEST_BLOCK = 0.01  # seconds; to Redis 0 means for ever
 BUSY_BLOCK = 0.1  # seconds
 BLOCKED_MOST = 1000  # alerts held behind others of their key, so that a flapping interface takes nobody's place
@@ -107,7 +108,7 @@ class Intake:
     def _admit(self, entry: bytes, permission: Permission, *, exclusive: bool) -> None:
         try:
             event = decode_decided(entry)
-            if not entry.startswith(OPENING) or entry.count(MEMBER) > 1:
+            if not entry.startswith(OPENING) or entry.count(MEMBER) > 1 or ESCAPE in entry:
                 split_entry(entry)  # what cannot be taken apart could not be given a reason once it fails
         except EntryError as error:
             self._settler.put(Ended([_unreadable(entry, error)], _unsent(permission)))

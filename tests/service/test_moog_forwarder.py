@@ -205,14 +205,17 @@ def test_bytes_that_are_no_alert_are_dead_letters(
 ) -> None:
     _, spaced = alert("put there by hand")
     spaced = spaced.replace(b'{"_mutt":{', b'{ "_mutt": {')
-    stage.redis.lpush(ALERTS, b"\xff\xfenot json", b'{"_mutt":{"v":1},"event":{}}', spaced)
+    _, twice = alert("two envelopes, one of them in disguise")
+    mutt, _, rest = twice.partition(b',"event":')
+    twice = mutt + b',"\\u005fmutt":' + mutt.replace(b'{"_mutt":{', b"{ ") + b',"event":' + rest
+    stage.redis.lpush(ALERTS, b"\xff\xfenot json", b'{"_mutt":{"v":1},"event":{}}', spaced, twice)
     stage.send("good")
     forwarder = start_service("moog-forwarder", **to(moogsoft))
     assert moogsoft.wait_delivered(1) == ["good"]
-    wait_for(lambda: len(stage.dead()) == 3, "three dead letters")
+    wait_for(lambda: len(stage.dead()) == 4, "four dead letters")
     assert {letter["_mutt"]["last_error"]["type"] for letter in stage.dead()} == {"undecodable"}
     assert all("raw_base64" in letter for letter in stage.dead())
-    wait_for(lambda: forwarder.metric("mutt_moog_alerts_processed_total", status="dlq") == 3, "the metric")
+    wait_for(lambda: forwarder.metric("mutt_moog_alerts_processed_total", status="dlq") == 4, "the metric")
 
 
 def test_deliveries_go_on_without_postgresql(stage: Stage, moogsoft: Moogsoft, start_service: StartService) -> None:
