@@ -151,11 +151,7 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
             if number not in databases:
                 databases[number] = machine.database_url(servers.postgres, f"stalls_{number}")
                 migrate(databases[number])
-                with psycopg.connect(databases[number]) as connection:
-                    rows = [
-                        (rule.match_string, rule.trap_oid, rule.match_type, rule.priority) for rule in rules(number)
-                    ]
-                    connection.cursor().executemany(INSERT, rows)
+                fill(databases[number], number)
             environ = database_environment(databases[number])
             settings = load(AlerterSettings, environ | {"POD_NAME": "bench"}).db
             return uvloop.run(stalled(settings, environ["DB_PASS_CURRENT"], act))
