@@ -77,12 +77,12 @@ class Worker(Path):
 
     def live(self, victim: Victim) -> bool:
         """Act, then wait until it is over."""
-        return self.act(victim) and self.stage.wait(self.is_over_twice, victim)
+        return self.act(victim) and self.stage.wait(self.is_over_and_seen, victim)
 
     def live_on(self, victim: Victim) -> bool:
         """Only wait until it is over."""
         self.again = True
-        return self.stage.wait(self.is_over_twice, victim)
+        return self.stage.wait(self.is_over_and_seen, victim)
 
     def act(self, victim: Victim) -> bool:
         """Do what the workload does while the first run lives; False when it died meanwhile."""
@@ -92,9 +92,9 @@ class Worker(Path):
         """Tell whether nothing waits and nothing is held."""
         return not waiting(self.stage.left_over())
 
-    def is_over_twice(self) -> bool:
-        """Look twice: an entry may pass from a list not yet looked at to one that was."""
-        return self.is_over() and (self.again or self.all_seen()) and self.is_over()
+    def is_over_and_seen(self) -> bool:
+        """Tell whether it is over, and every step was come to where it has to be."""
+        return self.is_over() and (self.again or self.all_seen())
 
 
 def waiting(lists: dict[str, int]) -> set[str]:
