@@ -15,7 +15,7 @@ from tests.chaos.crash_stage import PATIENCE, Stage, Victim
 from tests.harness.waiting import wait_for
 from tests.service.archive_stage import FILL, month_ago
 
-OLD = month_ago(8)
+OLD, OLDER = month_ago(8), month_ago(9)  # looked at once: a long proof may run into the next month
 MONTH = f"{OLD:%Y-%m}"
 ROWS = 12
 HELD = (
@@ -53,7 +53,7 @@ class Archive(Script):
     def prepare(self) -> None:
         """Fill a month that is old enough, and make one that is empty."""
         fill(self.stage, OLD)
-        self.stage.sql("SELECT create_monthly_partition(%s)", (month_ago(9),))
+        self.stage.sql("SELECT create_monthly_partition(%s)", (OLDER,))
         self.written = rows(self.stage)
 
     def faults(self) -> Iterable[str]:
@@ -152,8 +152,8 @@ class NotEmpty(Archive):
     def prepare(self) -> None:
         """Let a row come when the month is detached."""
         super().prepare()
-        partition = f"event_audit_log_{month_ago(9):%Y_%m}"
-        self.stage.at_command("ALTER TABLE", partition, late_row(month_ago(9)))
+        partition = f"event_audit_log_{OLDER:%Y_%m}"
+        self.stage.at_command("ALTER TABLE", partition, late_row(OLDER))
         self.written[LATE_ROW] += 1
 
 
