@@ -44,7 +44,9 @@ async def _ask(session: aiohttp.ClientSession, service: str, name: str, address:
         async with session.get(address, allow_redirects=False, ssl=pinned) as reply:
             return read(service, name, reply.status, await reply.json(content_type=None))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        said = str(error) or type(error).__name__
+        # The library's own words of this one are the bytes of both fingerprints.
+        other = isinstance(error, aiohttp.ServerFingerprintMismatch)
+        said = "it shows another certificate than the one reported" if other else str(error) or type(error).__name__
         address = address.partition("#")[0]
         return Testimony("critical", service, name, "silent", f"no answer from {address}: {said}")
 
