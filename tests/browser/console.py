@@ -35,6 +35,13 @@ _RUN_AXE = """([tags, rules]) => axe.run({
   runOnly: rules ? { type: "rule", values: rules } : { type: "tag", values: tags },
 }).then(({ violations }) => violations)"""
 
+# What is wider than the panel around it, which hides the rest and cannot be scrolled.
+_CUT = """() => [...document.querySelectorAll(".panel")]
+  .filter((panel) => panel.scrollWidth > panel.clientWidth)
+  .filter((panel) => ["hidden", "clip"].includes(getComputedStyle(panel).overflowX))
+  .map((panel) => `${panel.className}: ${panel.scrollWidth} px in ${panel.clientWidth}`)
+"""
+
 
 class Console:
     """One browser, and the page that is open in it."""
@@ -113,11 +120,15 @@ class Console:
             self.page.set_viewport_size({"width": width, "height": 900})
             self.check_accessibility()
             self.check_width()
+        self.page.set_viewport_size({"width": 1200, "height": 900})
+        self.check_width()
 
     def check_width(self) -> None:
-        """Fail where the page scrolls sideways."""
+        """Fail where the page scrolls sideways, or a panel cuts off what is in it."""
         wide, room = self.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert wide <= room, f"{self.page.url} is {wide} px wide in {room}"
+        cut = self.page.evaluate(_CUT)
+        assert cut == [], f"{self.page.url}: cut off at {room} px: {cut}"
 
     def close(self) -> list[str]:
         """Close the browser and return what went wrong in it."""
