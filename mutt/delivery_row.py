@@ -1,5 +1,6 @@
 """Rows of delivery_log in the form of PostgreSQL's binary COPY, packed when the attempt has ended."""
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
@@ -16,12 +17,15 @@ _at = Struct("!q").unpack_from
 _AT_OFFSET = 26
 
 
-def pack_delivery(event_id: str, at: datetime, attempt: int, status: int | None, outcome: str) -> bytes:
-    """Return the row of one attempt; `status` is the HTTP status of the answer, None without one."""
+def pack_deliveries(attempts: Iterable[tuple[str, int]], at: datetime, status: int | None, outcome: str) -> list[bytes]:
+    """Return the rows of attempts, (event id, number) each, that ended alike; `status` is None without an answer."""
     since = at - EPOCH
     moment = since.days * DAY + since.seconds * 1_000_000 + since.microseconds
-    number = min(max(attempt, 0), ATTEMPT_MOST)
-    return _head(5, 16, bytes.fromhex(event_id.replace("-", "")), 8, moment, 4, number) + _result(status, outcome)
+    result = _result(status, outcome)
+    return [
+        _head(5, 16, bytes.fromhex(event_id.replace("-", "")), 8, moment, 4, min(max(number, 0), ATTEMPT_MOST)) + result
+        for event_id, number in attempts
+    ]
 
 
 def day_of(row: bytes) -> date:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from mutt.events import DecidedEvent
-from mutt.pairs import Match, Problem, interface_of, match, problem_of
+from mutt.pairs import Problem, interface_of, match, problem_of
 from mutt.patterns import pattern_of
 
 __all__ = ["PROFILES", "Alert", "Problem", "alert_of", "body_of", "joined", "problem_of", "severity", "signature"]
@@ -24,16 +24,6 @@ DEFAULT_SEVERITY = 3
 _encode = msgspec.json.Encoder().encode
 
 
-def signature(decided: DecidedEvent) -> str:
-    """Return `host::source::subject`, the same for every repetition of one problem and for its clear."""
-    return _signature(decided, match(decided.event))
-
-
-def severity(decided: DecidedEvent) -> int:
-    """Return Moogsoft's severity: 0 for a clear, else by syslog severity, else by handling."""
-    return _severity(decided, match(decided.event))
-
-
 class Alert(NamedTuple):
     """An alert's JSON; `order_key` is what must not overtake each other: the signature of a problem with a clear.
 
@@ -45,67 +35,135 @@ class Alert(NamedTuple):
     payload: bytes
 
 
-def onprem(decided: DecidedEvent, found: Match | None) -> dict[str, Any]:
-    """Return the alert as the on-premises product's REST link access module takes it; `found` is its match."""
+class _Read(NamedTuple):
+    """What an alert says that its entry does not."""
+
+    signature: str
+    kind: str
+    source: str
+    severity: int
+    is_ordered: bool
+
+
+class _CustomInfo(msgspec.Struct, gc=False):
+    team: str
+    handling: str
+    rule_id: int | None
+    rule_version: int | None
+    environment: str
+    correlation_id: str
+    event: msgspec.Raw
+
+
+class _Onprem(msgspec.Struct, gc=False, rename={"kind": "type", "of": "class"}):
+    signature: str
+    source_id: str
+    external_id: str
+    manager: str
+    source: str
+    of: str
+    agent: str
+    agent_location: str
+    kind: str
+    severity: int
+    description: str
+    agent_time: int
+    custom_info: _CustomInfo
+
+
+class _Tags(msgspec.Struct, gc=False):
+    external_id: str
+    team: str
+    handling: str
+    rule_id: int | None
+    environment: str
+    correlation_id: str
+    event: msgspec.Raw
+
+
+class _Saas(msgspec.Struct, gc=False, rename={"of": "class"}):
+    check: str
+    description: str
+    severity: int
+    source: str
+    of: str
+    service: tuple[str]
+    time: int
+    dedupe_key: str
+    manager: str
+    tags: _Tags
+
+
+def signature(decided: DecidedEvent) -> str:
+    """Return `host::source::subject`, the same for every repetition of one problem and for its clear."""
+    return _read(decided).signature
+
+
+def severity(decided: DecidedEvent) -> int:
+    """Return Moogsoft's severity: 0 for a clear, else by syslog severity, else by handling."""
+    return _read(decided).severity
+
+
+def _onprem(decided: DecidedEvent, read: _Read) -> _Onprem:
+    """Return the alert as the on-premises product's REST link access module takes it."""
     event = decided.event
-    return {
-        "signature": _signature(decided, found),
-        "source_id": event.hostname,
-        "external_id": decided.envelope.event_id,
-        "manager": MANAGER,
-        "source": event.hostname,
-        "class": _source(decided),
-        "agent": AGENT,
-        "agent_location": decided.environment,
-        "type": _kind(decided, found),
-        "severity": _severity(decided, found),
-        "description": event.message,
-        "agent_time": int(event.event_timestamp.timestamp()),
-        "custom_info": {
-            "team": decided.team,
-            "handling": decided.handling,
-            "rule_id": decided.rule_id,
-            "rule_version": decided.rule_version,
-            "environment": decided.environment,
-            "correlation_id": event.correlation_id,
-            "event": msgspec.Raw(decided.raw_event),
-        },
-    }
+    return _Onprem(
+        read.signature,
+        event.hostname,
+        decided.envelope.event_id,
+        MANAGER,
+        event.hostname,
+        read.source,
+        AGENT,
+        decided.environment,
+        read.kind,
+        read.severity,
+        event.message,
+        int(event.event_timestamp.timestamp()),
+        _CustomInfo(
+            decided.team,
+            decided.handling,
+            decided.rule_id,
+            decided.rule_version,
+            decided.environment,
+            event.correlation_id,
+            msgspec.Raw(decided.raw_event),
+        ),
+    )
 
 
-def saas(decided: DecidedEvent, found: Match | None) -> dict[str, Any]:
-    """Return the alert as the cloud product's events API takes it; `found` is its match."""
+def _saas(decided: DecidedEvent, read: _Read) -> _Saas:
+    """Return the alert as the cloud product's events API takes it."""
     event = decided.event
-    return {
-        "check": _kind(decided, found),
-        "description": event.message,
-        "severity": _severity(decided, found),
-        "source": event.hostname,
-        "class": _source(decided),
-        "service": [decided.team],
-        "time": int(event.event_timestamp.timestamp()),
-        "dedupe_key": _signature(decided, found),
-        "manager": MANAGER,
-        "tags": {
-            "external_id": decided.envelope.event_id,
-            "team": decided.team,
-            "handling": decided.handling,
-            "rule_id": decided.rule_id,
-            "environment": decided.environment,
-            "correlation_id": event.correlation_id,
-            "event": msgspec.Raw(decided.raw_event),
-        },
-    }
+    return _Saas(
+        read.kind,
+        event.message,
+        read.severity,
+        event.hostname,
+        read.source,
+        (decided.team,),
+        int(event.event_timestamp.timestamp()),
+        read.signature,
+        MANAGER,
+        _Tags(
+            decided.envelope.event_id,
+            decided.team,
+            decided.handling,
+            decided.rule_id,
+            decided.environment,
+            event.correlation_id,
+            msgspec.Raw(decided.raw_event),
+        ),
+    )
 
 
-PROFILES: dict[str, Callable[[DecidedEvent, Match | None], dict[str, Any]]] = {"onprem": onprem, "saas": saas}
+PROFILES: dict[str, Callable[[DecidedEvent, _Read], msgspec.Struct]] = {"onprem": _onprem, "saas": _saas}
 
 
 def alert_of(decided: DecidedEvent, profile: str) -> Alert:
     """Return the alert as it is sent."""
-    found = match(decided.event)
-    key = None if found is None else _signature(decided, found)
-    return Alert(key, _encode(PROFILES[profile](decided, found)))
+    read = _read(decided)
+    return Alert(read.signature if read.is_ordered else None, _encode(PROFILES[profile](decided, read)))
 
 
 def joined(payloads: Sequence[bytes], *, batch: bool) -> bytes:
@@ -118,32 +176,24 @@ def body_of(alerts: list[DecidedEvent], profile: str, *, batch: bool) -> bytes:
     return joined([alert_of(decided, profile).payload for decided in alerts], batch=batch)
 
 
-def _source(decided: DecidedEvent) -> str:
-    return decided.event.source or ("snmp" if decided.event.trap_oid else "syslog")
-
-
-def _kind(decided: DecidedEvent, found: Match | None) -> str:
-    if found is not None:
-        return found.family.name
-    return "unhandled" if decided.rule_id is None else f"rule-{decided.rule_id}"
-
-
-def _severity(decided: DecidedEvent, found: Match | None) -> int:
-    if found is not None and found.is_clear:
-        return CLEAR
-    level = decided.event.severity
-    return SEVERITY_OF_HANDLING.get(decided.handling, DEFAULT_SEVERITY) if level is None else SEVERITY[level]
-
-
-def _signature(decided: DecidedEvent, found: Match | None) -> str:
+def _read(decided: DecidedEvent) -> _Read:
     event = decided.event
+    source = event.source or ("snmp" if event.trap_oid else "syslog")
+    level = event.severity
+    weight = SEVERITY_OF_HANDLING.get(decided.handling, DEFAULT_SEVERITY) if level is None else SEVERITY[level]
+    found = match(event)
     if found is not None:
-        subject = f"{found.family.name}:{found.instance}" if found.instance else found.family.name
+        kind = found.family.name
+        subject = f"{kind}:{found.instance}" if found.instance else kind
+        if found.is_clear:
+            weight = CLEAR
     else:
-        parts = [_kind(decided, None), pattern_of(event.message).hash, interface_of(event)]
-        subject = ":".join(part for part in parts if part)
-    host = event.hostname.lower().rstrip(".")
-    return _bounded(f"{host}::{_source(decided)}::{subject}")
+        kind = "unhandled" if decided.rule_id is None else f"rule-{decided.rule_id}"
+        subject = f"{kind}:{pattern_of(event.message).hash}"
+        if interface := interface_of(event):
+            subject = f"{subject}:{interface}"
+    text = _bounded(f"{event.hostname.lower().rstrip('.')}::{source}::{subject}")
+    return _Read(text, kind, source, weight, found is not None)
 
 
 def _bounded(text: str) -> str:

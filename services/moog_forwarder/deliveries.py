@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime
 
-from mutt.delivery_row import pack_delivery
+from mutt.delivery_row import pack_deliveries
 from services.audit_logger import DatabaseAwayError, RefusedError, write_deliveries
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool
@@ -26,10 +27,10 @@ class DeliveryLog:
         self._dropped = instruments.delivery_rows_dropped
         self._rows: deque[bytes] = deque()
 
-    def note(self, event_id: str, at: datetime, attempt: int, status: int | None, outcome: str) -> None:
-        """Keep an attempt until it is written; when too many wait, the oldest goes."""
-        self._rows.append(pack_delivery(event_id, at, attempt, status, outcome))
-        if len(self._rows) > KEPT:
+    def note(self, attempts: Iterable[tuple[str, int]], at: datetime, status: int | None, outcome: str) -> None:
+        """Keep attempts, (event id, number) each, until they are written; when too many wait, the oldest go."""
+        self._rows += pack_deliveries(attempts, at, status, outcome)
+        while len(self._rows) > KEPT:
             self._rows.popleft()
             self._dropped.inc()
 
@@ -50,9 +51,14 @@ class DeliveryLog:
             await asyncio.sleep(PAUSE_AWAY if away else PAUSE)
 
     async def flush(self) -> None:
-        """Write all rows; raises DatabaseAwayError and keeps them."""
-        while self._rows:
-            part = [self._rows.popleft() for _ in range(min(len(self._rows), WRITTEN_AT_ONCE))]
+        """Write the rows that are there; raises DatabaseAwayError and keeps them.
+
+        What comes meanwhile waits for the next time: a transaction for each few rows would cost more than the rows.
+        """
+        left = len(self._rows)
+        while left > 0 and self._rows:
+            part = [self._rows.popleft() for _ in range(min(left, len(self._rows), WRITTEN_AT_ONCE))]
+            left -= len(part)
             try:
                 await write_deliveries(self._pool, part)
             except RefusedError as error:

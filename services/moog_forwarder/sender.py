@@ -1,25 +1,25 @@
 """Sends alerts: as many at once as is allowed, none before its turn, and what each answer means."""
 
 import asyncio
-import random
 import time
-from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
 from mutt.answers import Verdict
 from mutt.circuit import Result, State
-from mutt.forwarding import Move, Resolution, RetryPolicy, circuit_result, resolve
+from mutt.forwarding import Move, Resolution, circuit_result
 from mutt.moogsoft import joined
 from services import tracing_utils
 from services.logging_utils import get_logger
 from services.moog_forwarder.deliveries import DeliveryLog
+from services.moog_forwarder.ends import Answer, Ends, leaving
 from services.moog_forwarder.flight import GATHER, Item
-from services.moog_forwarder.settler import AGAIN, Desk, Ended, Leaving
+from services.moog_forwarder.settler import Desk, Ended
 from services.moog_forwarder.slo import SloCounter
-from services.moog_forwarder.webhook import Answer, Sent, Webhook
+from services.moog_forwarder.webhook import Sent, Webhook
 from services.rate_limiter import Grant, RateLimiter
 
 if TYPE_CHECKING:
@@ -27,10 +27,20 @@ if TYPE_CHECKING:
 
 WAKE_SECONDS = 0.5
 STANDING_SECONDS = 0.5  # age past which the circuit's standing is read again before sending
-TAKEN = Verdict.SUCCESS.value
 BEHIND_SECONDS = 0.05  # by which a held alert comes after the one that it must not overtake
 
 log = get_logger(__name__)
+
+
+class Request(Sent):
+    """A request with its alerts."""
+
+    __slots__ = ("group", "traced")
+
+    def __init__(self, group: Sequence[Item], then: "Callable[[Request], object]") -> None:
+        super().__init__(then)
+        self.group = group
+        self.traced: Traced | None = None
 
 
 class Sender:
@@ -49,15 +59,14 @@ class Sender:
         self._settler = desk.settler
         self._webhook = webhook
         self._limiter = limiter
-        self._deliveries = deliveries
+        self._ends = Ends(desk, deliveries)
         self._slo = slo
         self._tracing = tracing_utils.active()
         self._is_batched = settings.batch_mode == "events"
-        self._well = self._instruments.requests.labels("success", "")
         self._under_way = 0  # requests, and what follows from their answers
         self._tasks: set[asyncio.Task[None]] = set()
+        self._heard: list[Request] = []  # of this round of the loop
         self._failure: BaseException | None = None
-        self._policy = RetryPolicy(settings.max_retries, settings.retry_base_delay, settings.retry_max_delay)
 
     async def dispatch_once(self) -> bool:
         """Start every request that may start now; a wake-up or half a second later it is called again."""
@@ -108,7 +117,8 @@ class Sender:
     async def _return_unsent(self) -> None:
         """Take back what must not be sent now: an older generation's, and what would overtake its problem."""
         standing = await self._breaker.look(older_than=STANDING_SECONDS)
-        stale = self._flight.take_if(lambda item: not self._may_send(item))
+        generation = None if standing.state is State.OPEN else standing.generation
+        stale = self._flight.take_if(lambda item: item.generation != generation)
         if stale:
             log.info("the circuit changed, handing back what was not sent", alerts=len(stale), state=standing.state)
         moves = [(item, Resolution(Move.FRONT, item.entry)) for item in stale]
@@ -116,7 +126,7 @@ class Sender:
             moves.append((item, Resolution(Move.WAIT, item.entry, seconds + BEHIND_SECONDS)))
         for item, resolution in moves:
             report = (item.generation, Result.UNKNOWN) if item.is_probe else None
-            self._settler.put(Ended([_leaving(item, resolution, sent=False)], report))
+            self._settler.put(Ended([leaving(item, resolution, sent=False)], report))
 
     def _may_send(self, item: Item) -> bool:
         standing = self._breaker.standing
@@ -127,23 +137,30 @@ class Sender:
         if group[0].is_probe:
             self._go_on(self._deliver(group))
             return
-        sent, traced = self._send(group)
-        sent.reply.add_done_callback(lambda _: self._answered(group, sent, traced))
+        self._send(Request(group, self._hear))
 
-    def _answered(self, group: Sequence[Item], sent: Sent, traced: "Traced | None") -> None:
+    def _hear(self, request: Request) -> None:
+        """Keep an answer until all that come in this round of the loop are there: they are ended together."""
+        if not self._heard:
+            asyncio.get_running_loop().call_soon(self._answered)
+        self._heard.append(request)
+
+    def _answered(self) -> None:
         """End what Moogsoft took; whatever else was answered may take longer."""
-        if sent.reply.cancelled():
-            return  # the process ends
+        requests, self._heard = self._heard, []
+        taken: list[tuple[Sequence[Item], Answer]] = []
         try:
-            answer = self._answer(group, sent, traced)
-            if not answer.outcome.is_success:
-                self._go_on(self._conclude(group, answer))
-                return
-            self._breaker.learn(answer.outcome)
-            self._resolve(group, answer)
+            for request, answer in zip(requests, self._answers(requests), strict=True):
+                if answer.outcome.is_success:
+                    taken.append((request.group, answer))
+                else:
+                    self._go_on(self._conclude(request.group, answer))
+            if taken:
+                self._breaker.learn(taken[-1][1].outcome)
+                self._ends.taken(taken)
         except Exception as error:  # noqa: BLE001  (the loop raises it)
             self._failure = error
-        self._under_way -= 1
+        self._under_way -= len(taken)
         self._flight.arrived.set()
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
@@ -166,7 +183,7 @@ class Sender:
     async def _deliver(self, group: Sequence[Item]) -> None:
         if not await self._holds_lease(group):
             log.info("the probe's lease is no longer held, handing the alert back")
-            self._end(group, None, [Resolution(Move.FRONT, item.entry) for item in group])
+            self._ends.hand_back(group)
             return
         await self._conclude(group, await self._post(group))
 
@@ -180,25 +197,7 @@ class Sender:
             self._settler.put(Ended(report=(group[0].generation, circuit_result(answer.outcome))))
             await self._split(group, answer.outcome.message)
         else:
-            self._resolve(group, answer)
-
-    def _resolve(self, group: Sequence[Item], answer: Answer) -> None:
-        now = datetime.now(UTC)
-        resolutions = [
-            resolve(
-                item.entry,
-                item.event.envelope.retry_count,
-                answer.outcome,
-                self._policy,
-                is_probe=item.is_probe,
-                jitter=random.random(),
-                now=now,
-            )
-            for item in group
-        ]
-        self._end(group, (group[0].generation, circuit_result(answer.outcome)), resolutions)
-        for item, resolution in zip(group, resolutions, strict=True):
-            self._tell(item, answer, resolution, now)
+            self._ends.resolved(group, answer)
 
     async def _split(self, group: Sequence[Item], answer: str) -> None:
         """Send the halves of a refused batch: one alert is at fault, and only that one is to pay for it."""
@@ -208,51 +207,42 @@ class Sender:
             if await self._wait_for_turn(half[0]):
                 await self._deliver(half)
             else:
-                self._end(half, None, [Resolution(Move.FRONT, item.entry) for item in half])
+                self._ends.hand_back(half)
 
-    def _end(self, group: Sequence[Item], report: tuple[int, Result] | None, resolutions: Sequence[Resolution]) -> None:
-        """Put a request's end to the settler and let the next alert of each key go.
-
-        Behind one that is tried again the next has to wait until the settler knows when that is.
-        """
-        sent = report is not None
-        pairs = list(zip(group, resolutions, strict=True))
-        self._settler.put(Ended([_leaving(item, resolution, sent=sent) for item, resolution in pairs], report))
-        for item, resolution in pairs:
-            if resolution.move in (Move.DONE, Move.DEAD):
-                self._flight.pass_by(item)
-            if resolution.move not in AGAIN:
-                self._flight.release(item)
-
-    def _send(self, group: Sequence[Item]) -> "tuple[Sent, Traced | None]":
-        traced = None
+    def _send(self, request: Request) -> None:
+        group, traceparent = request.group, None
         if self._tracing is not None:
             envelopes = (item.event.envelope for item in group)
             events = ((one.traceparent, {"mutt.event_id": one.event_id}) for one in envelopes)
-            traced = self._tracing.batch("moog.post", "client", events)
+            request.traced = traced = self._tracing.batch("moog.post", "client", events)
+            traceparent = None if traced is None else traced.traceparent
         body = joined([item.payload for item in group], batch=self._is_batched)
-        return self._webhook.post(body, traceparent=None if traced is None else traced.traceparent), traced
+        self._webhook.post(request, body, traceparent=traceparent)
 
     async def _post(self, group: Sequence[Item]) -> Answer:
-        sent, traced = self._send(group)
-        await asyncio.wait([sent.reply])
-        return self._answer(group, sent, traced)
+        ended = asyncio.Event()
+        request = Request(group, lambda _: ended.set())
+        self._send(request)
+        await ended.wait()
+        return self._answers([request])[0]
 
-    def _answer(self, group: Sequence[Item], sent: Sent, traced: "Traced | None") -> Answer:
-        answer = self._webhook.answer(sent)
-        outcome = answer.outcome
-        is_success = outcome.is_success
-        if traced is not None:
-            facts = {"mutt.alerts": len(group), "http.response.status_code": answer.status or 0}
-            # The message may hold what Moogsoft answered, and that what it was sent.
-            traced.end(facts, None if is_success else outcome.reason)
-        if is_success:
-            self._well.inc()
-        else:
-            self._instruments.requests.labels("fail", outcome.reason).inc()
-        self._instruments.latency.observe(answer.seconds)
-        self._slo.count(success=is_success, status=answer.status, words=outcome.message)
-        return answer
+    def _answers(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return what came of requests that have ended, and count it."""
+        answers = []
+        for request in requests:
+            outcome, status = self._webhook.outcome(request)
+            answers.append(Answer(outcome, status, request.auth))
+            if request.traced is not None:
+                facts = {"mutt.alerts": len(request.group), "http.response.status_code": status or 0}
+                # The message may hold what Moogsoft answered, and that what it was sent.
+                request.traced.end(facts, None if outcome.is_success else outcome.reason)
+        self._instruments.latency.observe_all(request.seconds for request in requests)
+        for (outcome, status), some in groupby(answers, lambda one: (one.outcome, one.status)):
+            number = len(list(some))
+            labels = ("success", "") if outcome.is_success else ("fail", outcome.reason)
+            self._instruments.requests.labels(*labels).inc(number)
+            self._slo.count(number, success=outcome.is_success, status=status, words=outcome.message)
+        return answers
 
     async def _holds_lease(self, group: Sequence[Item]) -> bool:
         """Begin a probe's lease anew for the request, or learn that it has gone; whatever is no probe needs none."""
@@ -275,25 +265,3 @@ class Sender:
                 return True
             await self._process.pause(min(grant.wait_ms / 1000, WAKE_SECONDS))
         return False
-
-    def _tell(self, item: Item, answer: Answer, resolution: Resolution, now: datetime) -> None:
-        envelope, outcome = item.event.envelope, answer.outcome
-        is_done = resolution.move is Move.DONE
-        words = TAKEN if is_done else f"{outcome.verdict.value}: {outcome.message}"
-        self._deliveries.note(envelope.event_id, now, envelope.retry_count + 1, answer.status, words)
-        if is_done:
-            self._instruments.delivered.observe(max(0.0, (now - item.event.event.received_at).total_seconds()))
-            return
-        say = log.error if resolution.move is Move.DEAD else log.info
-        say(
-            "an alert was not delivered",
-            then=resolution.move.value,
-            wait_seconds=round(resolution.delay, 2),
-            answer=outcome.message,
-            event_id=envelope.event_id,
-            correlation_id=item.event.event.correlation_id,
-        )
-
-
-def _leaving(item: Item, resolution: Resolution, *, sent: bool) -> Leaving:
-    return Leaving(item.entry, resolution, item.event.envelope.event_id, item, sent)

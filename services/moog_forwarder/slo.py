@@ -24,10 +24,10 @@ class SloCounter:
         self._counts: Counter[tuple[int, bool]] = Counter()  # by hour since 1970, and whether it was a success
         self._last: tuple[float, int | None, str] | None = None
 
-    def count(self, *, success: bool, status: int | None, words: str) -> None:
-        """Count one request in the hour in which it ended, with the status that was answered, None without one."""
+    def count(self, requests: int, *, success: bool, status: int | None, words: str) -> None:
+        """Count requests in the hour in which they ended, with the status that was answered, None without one."""
         now = time.time()
-        self._counts[int(now) // HOUR, success] += 1
+        self._counts[int(now) // HOUR, success] += requests
         self._last = now, status, words
 
     async def flush(self) -> bool:

@@ -3,16 +3,18 @@
 import asyncio
 import base64
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from mutt.answers import CONNECTION, TIMED_OUT, Outcome, Verdict, classify, printable, unanswered
 from mutt.settings import MoogForwarderSettings
 from mutt.tls_faults import Server, explain
 from services.logging_utils import get_logger
-from services.moog_forwarder.session import Reply, Session
+from services.moog_forwarder.connection import Reply
+from services.moog_forwarder.session import Session
 from services.runtime.secrets import SecretSource
 from services.runtime.trust import authorities
 
@@ -30,21 +32,22 @@ REREAD_PAUSE = 1.0  # seconds between two readings of the secrets, however many 
 log = get_logger(__name__)
 
 
-class Answer(NamedTuple):
-    """One request's end; `status` is None where there was no answer."""
+class Sent:
+    """A request; `then` is called with it once it has ended, after so many `seconds`."""
 
-    outcome: Outcome
-    status: int | None
-    seconds: float
-    auth: str | None
+    __slots__ = ("auth", "began", "reply", "seconds", "then")
 
+    def __init__(self, then: Callable[[Any], object]) -> None:
+        self.then = then
+        self.began = self.seconds = 0.0
+        self.auth: str | None = None
+        self.reply: Reply | Exception | None = None
 
-class Sent(NamedTuple):
-    """A request that is under way."""
-
-    reply: asyncio.Future[Reply]
-    began: float
-    auth: str | None
+    def heard(self, reply: Reply | Exception) -> None:
+        """Take its end."""
+        self.reply = reply
+        self.seconds = time.perf_counter() - self.began
+        self.then(self)
 
 
 class _Head(NamedTuple):
@@ -70,6 +73,7 @@ class Webhook:
         self._lock = asyncio.Lock()
         self._reread_at = -REREAD_PAUSE
         self._head: _Head | None = None  # of the last request
+        self._known: tuple[Reply, Outcome] | None = None  # the last answer that took its alerts
         context = authorities(settings.ca_cert_path, CA_VARIABLE)
         self._session = Session(settings.webhook_url, HEADERS, settings.webhook_timeout, context)
 
@@ -94,25 +98,19 @@ class Webhook:
             case scheme:
                 return f"{scheme} {key}"
 
-    def post(self, body: bytes, *, traceparent: str | None = None) -> Sent:
-        """Send one request; once its reply is done, `answer` says what came of it."""
-        began = time.perf_counter()
+    def post(self, sent: Sent, body: bytes, *, traceparent: str | None = None) -> None:
+        """Send one request; `outcome` says what came of it when it has ended."""
+        sent.began = time.perf_counter()
         key = self._secrets.get(API_KEY)
         if self._head is None or self._head.key != key:
             self._head = self._head_of(key)
+        sent.auth = self._head.auth
         head = self._head.head
         if head is None:
-            reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            reply.set_exception(UnsendableError(f"{API_KEY} holds characters that a header cannot carry"))
+            sent.heard(UnsendableError(f"{API_KEY} holds characters that a header cannot carry"))
         else:
             traced = b"" if traceparent is None else f"traceparent: {traceparent}\r\n".encode()
-            reply = self._session.post(head + traced, body)
-        return Sent(reply, began, self._head.auth)
-
-    def answer(self, sent: Sent) -> Answer:
-        """Return what came of a request that is done."""
-        outcome, status = self._outcome(sent.reply)
-        return Answer(outcome, status, time.perf_counter() - sent.began, sent.auth)
+            self._session.post(head + traced, body, sent.heard)
 
     async def has_new_key(self, used: str | None) -> bool:
         """Read the secrets again after a refusal and tell whether the key is another than `used`."""
@@ -129,15 +127,23 @@ class Webhook:
         is_possible = auth.isascii() and auth.isprintable()
         return _Head(key, auth, self._session.head({self._settings.auth_header: auth}) if is_possible else None)
 
-    def _outcome(self, done: asyncio.Future[Reply]) -> tuple[Outcome, int | None]:
-        try:
-            reply = done.result()
-        except UnsendableError as error:
-            return Outcome(Verdict.MISCONFIGURED, "config", str(error)), None
-        except TimeoutError:
-            return unanswered(TIMED_OUT, f"no answer within {self._settings.webhook_timeout:g} s"), None
-        except OSError as error:
-            problem = explain(str(error), self._server)
-            return unanswered(CONNECTION, problem or f"{type(error).__name__}: {printable(str(error))}"), None
-        now = datetime.now(UTC)
-        return classify(reply.status, retry_after=reply.retry_after, now=now, body=reply.body), reply.status
+    def outcome(self, sent: Sent) -> tuple[Outcome, int | None]:
+        """Return what came of a request that has ended, and the status of its answer, None without one."""
+        match sent.reply:
+            case Reply() as reply:
+                if self._known is not None and self._known[0] == reply:
+                    return self._known[1], reply.status
+                now = datetime.now(UTC)
+                outcome = classify(reply.status, retry_after=reply.retry_after, now=now, body=reply.body)
+                if outcome.is_success:
+                    self._known = reply, outcome
+                return outcome, reply.status
+            case UnsendableError() as error:
+                return Outcome(Verdict.MISCONFIGURED, "config", str(error)), None
+            case TimeoutError():
+                return unanswered(TIMED_OUT, f"no answer within {self._settings.webhook_timeout:g} s"), None
+            case OSError() as error:
+                problem = explain(str(error), self._server)
+                return unanswered(CONNECTION, problem or f"{type(error).__name__}: {printable(str(error))}"), None
+            case error:
+                raise RuntimeError("a request failed") from error

@@ -9,6 +9,7 @@ from services.alerter.audit import AuditTrail
 from services.audit_logger import Written
 from services.ingestor.commit import GroupCommit
 from services.moog_forwarder import sender
+from services.moog_forwarder.ends import leaving
 from services.moog_forwarder.settler import Ended
 from services.web_ui import dead_moves
 
@@ -63,7 +64,7 @@ def settle_before_send() -> None:
     start = sender.Sender._start
 
     def settled(self: sender.Sender, group: Any) -> None:
-        done = [sender._leaving(item, Resolution(Move.DONE, item.entry), sent=True) for item in group]
+        done = [leaving(item, Resolution(Move.DONE, item.entry), sent=True) for item in group]
         self._settler.put(Ended(done))
         asyncio.get_running_loop().call_later(LATER, start, self, group)
 

@@ -1,6 +1,5 @@
 """Wraps requests over HTTP that change something, and what changes a folder."""
 
-import asyncio
 import io
 import os
 import sys
@@ -8,7 +7,8 @@ from typing import Any
 
 import pyarrow.fs
 
-from services.moog_forwarder.session import Connection, Reply, Session
+from services.moog_forwarder.connection import Connection, Heard, Reply
+from services.moog_forwarder.session import Session
 from tests.chaos.killer import Killer, Visit
 from tests.chaos.points import AFTER, BEFORE, SENT
 
@@ -18,15 +18,17 @@ def wrap_http(killer: Killer) -> None:
     post, received = Session.post, Connection.data_received
     sent: list[Visit] = []
 
-    def posted(self: Session, head: bytes, body: bytes) -> "asyncio.Future[Reply]":
+    def posted(self: Session, head: bytes, body: bytes, heard: Heard) -> None:
         step = killer.comes_to("HTTP POST", sys._getframe(1))
         killer.at(step, BEFORE)
         if step is not None and killer.is_at(step, SENT):
             sent.append(step)
-        reply = post(self, head, body)
-        # Called before whoever asked hears of it.
-        reply.add_done_callback(lambda _: killer.at(step, AFTER))
-        return reply
+
+        def hear(reply: Reply | Exception) -> None:
+            killer.at(step, AFTER)
+            heard(reply)
+
+        post(self, head, body, hear)
 
     def started(self: Connection, data: bytes) -> None:
         if sent:

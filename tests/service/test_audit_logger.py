@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from mutt.audit_row import pack_decision, pack_row
-from mutt.delivery_row import pack_delivery
+from mutt.delivery_row import pack_deliveries
 from mutt.events import decode_entry, iso
 from scripts.migrate import DATABASE
 from services.audit_logger import (
@@ -355,7 +355,8 @@ async def test_a_role_with_the_documented_grants_writes_everything(writer: Conne
 
     await write_all(writer, far)
     await write_all(writer, [*far, row_of()])
-    await write_deliveries(writer, [pack_delivery(str(uuid4()), datetime(2041, 1, 1, tzinfo=UTC), 1, 200, "success")])
+    rows = pack_deliveries([(str(uuid4()), 1)], datetime(2041, 1, 1, tzinfo=UTC), 200, "success")
+    await write_deliveries(writer, rows)
 
     assert await schema_version(writer) == SCHEMA_VERSION
     assert await count(connection) == 3

@@ -13,7 +13,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from mutt.delivery_row import pack_delivery
+from mutt.delivery_row import pack_deliveries
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import DatabaseSettings, RedisSettings
 from scripts.connections import database_url as script_database_url
@@ -157,7 +157,7 @@ async def write_directly(pool: Pool) -> None:
 
 async def write_rows_of_the_audit(pool: Pool) -> None:
     at = datetime.now(UTC)
-    await write_deliveries(pool, [pack_delivery("019ad2f0-0000-7000-8000-000000000001", at, 1, 200, "success")])
+    await write_deliveries(pool, pack_deliveries([("019ad2f0-0000-7000-8000-000000000001", 1)], at, 200, "success"))
 
 
 async def test_the_next_database_password_is_tried_in_the_same_connection_attempt(database_url: str) -> None:

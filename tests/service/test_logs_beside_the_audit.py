@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from psycopg import AsyncConnection
 
-from mutt.delivery_row import pack_delivery
+from mutt.delivery_row import pack_deliveries
 from services.audit_logger import RefusedError, record_config_change, write_deliveries
 
 Connection = AsyncConnection[Any]
@@ -28,8 +28,8 @@ async def test_deliveries_are_logged_also_in_a_month_without_partition(connectio
     await write_deliveries(
         connection,
         [
-            pack_delivery(str(event_id), first, 1, None, "timeout"),
-            pack_delivery(str(event_id), second, 2, 202, "success"),
+            *pack_deliveries([(str(event_id), 1)], first, None, "timeout"),
+            *pack_deliveries([(str(event_id), 2)], second, 202, "success"),
         ],
     )
     await write_deliveries(connection, [])
@@ -44,14 +44,14 @@ async def test_deliveries_are_logged_also_in_a_month_without_partition(connectio
 @pytest.mark.parametrize(("count", "kept"), [(2**31, 2**31 - 1), (-(2**40), 0)])
 async def test_a_count_that_no_column_holds_fails_no_delivery(connection: Connection, count: int, kept: int) -> None:
     event_id = uuid4()
-    await write_deliveries(connection, [pack_delivery(str(event_id), NOW, count, 200, "success")])
+    await write_deliveries(connection, pack_deliveries([(str(event_id), count)], NOW, 200, "success"))
     cursor = await connection.execute("SELECT attempt FROM delivery_log WHERE event_id = %s", [event_id])
     assert await cursor.fetchone() == (kept,)
 
 
 async def test_a_delivery_that_postgresql_cannot_hold_is_refused(connection: Connection) -> None:
     with pytest.raises(RefusedError, match="22021"):
-        await write_deliveries(connection, [pack_delivery(str(uuid4()), NOW, 1, 500, "retry: \0")])
+        await write_deliveries(connection, pack_deliveries([(str(uuid4()), 1)], NOW, 500, "retry: \0"))
 
 
 async def test_a_change_and_its_record_commit_or_vanish_together(connection: Connection) -> None:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from services.moog_forwarder import session as module
-from services.moog_forwarder.session import ANSWER_MOST, BrokenConnectionError, Reply, Session
+from services.moog_forwarder.connection import ANSWER_MOST, BrokenConnectionError, Reply
+from services.moog_forwarder.session import Session
 from tests.harness.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -64,7 +65,22 @@ async def talking(*script: Sequence[bytes], patience: float = 30) -> AsyncIterat
 
 
 async def post(session: Session, body: bytes = b"{}") -> Reply:
-    return await session.post(session.head({"X-More": "2"}), body)
+    return await posted(session, body)
+
+
+def posted(session: Session, body: bytes = b"{}") -> "asyncio.Future[Reply]":
+    answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def hear(reply: Reply | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(reply, Exception):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
+
+    session.post(session.head({"X-More": "2"}), body, hear)
+    return answer
 
 
 def peers() -> set[int]:
@@ -73,7 +89,7 @@ def peers() -> set[int]:
 
 
 async def until_lost(session: Session) -> None:
-    await eventually(lambda: not session._idle, "the loss of the idle connection")
+    await eventually(lambda: not session._shared.idle, "the loss of the idle connection")
 
 
 async def test_requests_are_whole_and_share_a_connection() -> None:
@@ -229,7 +245,7 @@ async def test_a_connection_whose_server_answers_and_does_not_read_on_is_not_kep
     session = Session(f"http://127.0.0.1:{port}/", {}, 30, ssl.create_default_context())
     try:
         assert (await post(session, b"x" * 8_000_000)).status == 401
-        assert not session._idle
+        assert not session._shared.idle
         await eventually(lambda: port not in peers(), "the end of the connection")
     finally:
         ended.set()
@@ -289,7 +305,7 @@ async def test_a_connection_that_was_idle_for_long_is_not_used(monkeypatch: pyte
 
 async def test_a_request_that_nobody_waits_for_any_more_leaves_no_answer_behind() -> None:
     async with talking([b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"]) as (session, server):
-        waiting = session.post(session.head({}), b"{}")
+        waiting = posted(session)
         await eventually(lambda: server.requests, "the request")
         waiting.cancel()
         assert (await post(session)).status == 200
