@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from scripts.devtools.embedded import free_port
 from scripts.devtools.services import SERVICES, database_environment, port_environment, redis_environment
 from scripts.migrate import migrate
 
-ALERTS, PROCESSING, READY = "mutt:alert_queue", "mutt:processing:moog:bench", "bench:alerts"
+ALERTS, READY = "mutt:alert_queue", "bench:alerts"
+PODS = ("bench", "bench-2")
 CONNECTIONS = 64
 BATCH = 100
 WARM_UP = 500  # alerts
@@ -43,10 +44,13 @@ SETTINGS = {
     "MOOG_RATE_PERIOD": "0.1",
     "MOOG_CONCURRENCY": str(CONNECTIONS),
     "MOOG_API_KEY": "benchmark-key",
-    "POD_NAME": "bench",
+    "POD_NAME": PODS[0],
     "MUTT_BIND_HOST": "127.0.0.1",
     "LOG_LEVEL": "WARNING",
 }
+
+
+Forwarders = AbstractContextManager[list[psutil.Process]]
 
 
 class Receiver:
@@ -75,18 +79,23 @@ class Stage:
         self.log = Path(tempfile.gettempdir()) / "mutt-benchmark-webhook.log"
 
     @contextmanager
-    def stack(self) -> Iterator[psutil.Process]:
+    def stack(self) -> Iterator[list[psutil.Process]]:
         """Start the plain stack's forwarder."""
         redis = self.servers.redis
         environ = {"REDIS_PORT": str(redis.port), "REDIS_PASS_CURRENT": redis.password}
         environ["MOOG_WEBHOOK_URL"] = self.receiver.url
         command = [sys.executable, str(TREE / "benchmarks/baseline/forwarder.py")]
-        with machine.processes([command], environ, self.log) as (process,):
-            yield process
+        with machine.processes([command], environ, self.log) as started:
+            yield started
 
     @contextmanager
-    def mutt(self, more: Mapping[str, str]) -> Iterator[psutil.Process]:
-        """Start MUTT's."""
+    def mutt(self, more: Mapping[str, str], pods: Sequence[str]) -> Iterator[list[psutil.Process]]:
+        """Start MUTT's, one a name."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(self._forwarder({**more, "POD_NAME": pod})) for pod in pods]
+
+    @contextmanager
+    def _forwarder(self, more: Mapping[str, str]) -> Iterator[psutil.Process]:
         service = SERVICES["moog-forwarder"]
         ports = {use: free_port() for use in service.ports}
         environ: Mapping[str, str] = {
@@ -114,7 +123,8 @@ class Stage:
         """Tell whether no alert waits or is held."""
         with self.servers.client as client, client.pipeline() as pipeline:
             pipeline.llen(ALERTS)
-            pipeline.llen(PROCESSING)
+            for pod in PODS:
+                pipeline.llen(f"mutt:processing:moog:{pod}")
             return not any(pipeline.execute())
 
     def limit(self, scale: float) -> Figure:
@@ -126,24 +136,24 @@ class Stage:
             report = load.run(5 * scale)
         return Figure(report.taken / report.seconds)
 
-    def measure(self, which: str, count: int, more: Mapping[str, str], scale: float) -> Figure:
-        """Let a forwarder deliver `count` alerts, and see that each came once."""
+    def measure(self, count: int, start: Callable[[], Forwarders], scale: float) -> Figure:
+        """Let forwarders deliver `count` alerts, and see that each came once."""
         count = max(WARM_UP, round(count * scale))
         with self.servers.client as client:
             client.flushall()
-        with self.mutt(more) if which == "mutt" else self.stack() as process:
+        with start() as started:
             with self.ready(WARM_UP) as offer:
                 offer()
                 machine.wait_until(self.drained, "the end of the warm-up")
             self.receiver.report("DELETE")
-            everything = [process, *self.servers.processes()]
+            everything = [*started, *self.servers.processes()]
             with self.ready(count) as offer:
                 before, begun = machine.cpu_seconds(everything), time.perf_counter()
-                own = machine.cpu_seconds([process])
+                own = machine.cpu_seconds(started)
                 offer()
                 machine.wait_until(self.drained, "the delivery of all alerts", every=0.005)
             seconds, used = time.perf_counter() - begun, machine.cpu_seconds(everything) - before
-            own = machine.cpu_seconds([process]) - own
+            own = machine.cpu_seconds(started) - own
         found = self.receiver.report()
         if found["alerts"] != count:
             raise SystemExit(f"{found['alerts']} alerts came of {count}: a figure of it would mean nothing")
@@ -177,7 +187,9 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
     """Start what the row needs."""
     with receiver() as webhook, machine.servers(options.appendfsync) as servers:
         stage = Stage(servers, webhook)
-        events_mode = {"MOOG_BATCH_MODE": "events"}
+        one = partial(stage.mutt, {}, PODS[:1])
+        two = partial(stage.mutt, {}, PODS)
+        events_mode = partial(stage.mutt, {"MOOG_BATCH_MODE": "events"}, PODS[:1])
         yield Bench(
             "webhook",
             "Alerts to a webhook that answers at once, no limit",
@@ -185,14 +197,15 @@ def bench(options: argparse.Namespace) -> Iterator[Bench]:
             f"log on; no TLS; the limit is the same receiver under {generator.NAME}",
             [
                 Side(
-                    "stack", "BRPOPLPUSH, requests.Session, LREM, one by one", partial(stage.measure, "stack", 3000, {})
+                    "stack", "BRPOPLPUSH, requests.Session, LREM, one by one", partial(stage.measure, 3000, stage.stack)
                 ),
                 Side("limit", "the receiver alone", stage.limit),
-                Side("mutt", "one alert a request", partial(stage.measure, "mutt", 60_000, {})),
+                Side("mutt", "one alert a request", partial(stage.measure, 60_000, one)),
+                Side("mutt_two", "the same by two forwarders, on all cores", partial(stage.measure, 60_000, two)),
                 Side(
                     "mutt_events",
                     f"up to {BATCH} alerts a request",
-                    partial(stage.measure, "mutt", 100_000, events_mode),
+                    partial(stage.measure, 100_000, events_mode),
                 ),
             ],
             [Floor("mutt", "stack", 25, why=WHY)],
