@@ -19,6 +19,7 @@ from mutt.errors import EntryError
 from mutt.events import amend, failed, iso
 from mutt.ids import uuid7
 from mutt.judge import Judged, judge, meta_alert, undecodable
+from mutt.patterns import Pattern
 from mutt.rules import FORWARDED
 from mutt.settings import AlerterSettings
 from services import tracing_utils
@@ -235,7 +236,7 @@ class Batches:
         for index in work.shed:
             letter = amend(work.batch.entries[index], shedding_reason="the alert queue is full")
             actions.push(index, self._names.alerter_dlq, letter)
-        groups: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        groups: defaultdict[Pattern, list[int]] = defaultdict(list)
         for index, judged in kept.items():
             decision = judged.decision
             if index in refused:
@@ -249,10 +250,11 @@ class Batches:
                 if pending:
                     actions.push(index, keys.AUDIT_PENDING, decided)
             if decision.pattern is not None:
-                groups[decision.pattern.hash, judged.hostname].append(index)
+                groups[decision.pattern].append(index)
         if groups:
             actions.limits = self._limits()
-            actions.groups = [self._group(kept, places) for places in groups.values()]
+            actions.groups = [self._group(pattern, places, kept) for pattern, places in groups.items()]
+            actions.meta_of = lambda index: self._meta(kept[index])
         return actions
 
     def _limits(self) -> PatternLimits:
@@ -265,21 +267,18 @@ class Batches:
             alert_queue=self._names.alert_queue,
         )
 
-    def _group(self, kept: dict[int, Judged], places: list[int]) -> PatternGroup:
-        judged = kept[places[0]]
-        pattern = judged.decision.pattern
-        if pattern is None:
-            raise ValueError("only unmatched events are grouped by pattern")
-        meta = meta_alert(judged, self._settings.counting.unhandled_threshold, datetime.now(UTC), os.urandom(10))
+    def _group(self, pattern: Pattern, places: list[int], kept: dict[int, Judged]) -> PatternGroup:
         return PatternGroup(
             counter_key=f"{self._names.unhandled}:{pattern.hash}",
             info_key=f"{keys.UNHANDLED_INFO_PREFIX}:{pattern.hash}",
             hours_key=f"{keys.UNHANDLED_HOURS_PREFIX}:{pattern.hash}",
             template=pattern.template,
-            sample=judged.message[:1024],
-            meta=meta,
-            entries=tuple(places),
+            sample=kept[places[0]].message[:1024],
+            entries=places,
         )
+
+    def _meta(self, judged: Judged) -> bytes:
+        return meta_alert(judged, self._settings.counting.unhandled_threshold, datetime.now(UTC), os.urandom(10))
 
     def _retry(self, actions: Actions, index: int, judged: Judged, refusal: Refusal) -> None:
         retries = judged.envelope.retry_count + 1

@@ -1,5 +1,6 @@
 """What a settled batch leads to, gathered in the order that `settle.lua` reads."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mutt import keys
@@ -7,11 +8,12 @@ from mutt import keys
 Argument = str | bytes | int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PatternGroup:
-    """Unmatched events of one pattern and one host in a batch, with a meta-alert that is pushed only at the threshold.
+    """All unmatched events of one pattern in a batch; `entries` are indices into it, from 0.
 
-    `meta` is a decided entry, pushed as an alert and as an audit row; `entries` are indices into the batch, from 0.
+    `meta` is the meta-alert, a decided entry that is pushed as an alert and as an audit row at the threshold; made
+    when the settle asks for it.
     """
 
     counter_key: str
@@ -19,8 +21,8 @@ class PatternGroup:
     hours_key: str
     template: str
     sample: str
-    meta: bytes
-    entries: tuple[int, ...]
+    entries: list[int]
+    meta: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ class Actions:
     _pushes: list[tuple[int, str, str | int, bytes]] = field(default_factory=list)
     groups: list[PatternGroup] = field(default_factory=list)
     limits: PatternLimits | None = None
+    meta_of: Callable[[int], bytes] | None = None  # makes the meta-alert that the batch's entry brings about
+
+    def make_metas(self, entries: Iterable[int]) -> None:
+        """Make the meta-alerts of the patterns that get to the threshold by these entries (indices from 0)."""
+        if self.meta_of is None:
+            raise ValueError("nothing makes the meta-alert of a pattern that gets to the threshold")
+        wanted = set(entries)
+        for group in self.groups:
+            for entry in wanted.intersection(group.entries):
+                group.meta = self.meta_of(entry)
 
     def push(self, entry: int, key: str, payload: bytes) -> None:
         """Put `payload` behind the queue `key` (LPUSH) once the batch's `entry` (index from 0) is settled."""
@@ -72,9 +84,9 @@ class Actions:
         args.append(len(self.groups))
         if self.groups and self.limits:
             args += (self.limits.threshold, self.limits.expiry, self.limits.cap)
-            alert_queue, pending = place(self.limits.alert_queue), place(keys.AUDIT_PENDING)
+            args += (place(self.limits.alert_queue), place(keys.AUDIT_PENDING))
             for group in self.groups:
-                args += (place(group.counter_key), place(group.info_key), place(group.hours_key), alert_queue, pending)
-                args += (group.template, group.sample, group.meta)
-                args += (len(group.entries), *(entry + 1 for entry in group.entries))
+                args += (place(group.counter_key), place(group.info_key), place(group.hours_key))
+                args += (group.template, group.sample, group.meta, len(group.entries))
+                args += [entry + 1 for entry in group.entries]
         return names, args

@@ -28,6 +28,7 @@ from services.runtime.health import Health
 from services.runtime.instruments import CommonInstruments
 
 ADOPT_SECONDS = 10.0
+WANTS_METAS = 2  # a settle's status: nothing is done yet, and the entries told are those by which patterns would cross
 FULL_SECONDS = 1.0  # between two claims from a queue that is empty while Redis is full
 
 _adopt = beside(__file__, "adopt")
@@ -121,8 +122,12 @@ class Claims(ABC):
     async def settle(self, lease: Lease, entries: list[bytes], actions: Actions) -> Settled:
         """Settle entries claimed under `lease`; raises FencedError when they are no longer this worker's."""
         fixed = [self.lane.heartbeat(lease.pod), self._list(lease), self._recoveries]
-        names, args = actions.encode(entries, fixed)
-        status, found, metas, missing = await _settle(self._redis, names, [lease.token, *args])
+        while True:
+            names, args = actions.encode(entries, fixed)
+            status, found, metas, missing = await _settle(self._redis, names, [lease.token, *args])
+            if status != WANTS_METAS:
+                break
+            actions.make_metas(index - 1 for index in missing)
         self.forget(entries, lease)
         if not status:
             self.doubt()

@@ -205,7 +205,7 @@ class Driver(Bench):
                 if batch.stage == WAITS:
                     actions.push(place, keys.AUDIT_PENDING, event.encode())
                 names = (counter(event), f"mutt:unhandled-info:{event}", f"mutt:unhandled-hours:{event}")
-                actions.groups.append(PatternGroup(*names, "template", "sample", b"meta", (place,)))
+                actions.groups.append(PatternGroup(*names, "template", "sample", [place]))
         return actions
 
     async def sweeps(self, who: int, label: str, before: State) -> None:

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from mutt import keys
-from services.protocol.actions import Actions, PatternGroup, PatternLimits
+from services.protocol.actions import Actions
 from services.protocol.janitor import Janitor
 from services.protocol.lane import FencedError, Lane, SideList
 from services.protocol.worker import Worker
@@ -303,67 +303,6 @@ async def test_a_wrong_type_is_refused_before_anything_is_written(redis_client: 
         await worker.settle(batch.lease, batch.entries, actions)
     assert await listed(redis_client, worker.processing) == [b"1"]
     assert await redis_client.exists(QUEUE) == 0
-
-
-def group(pattern: str, entries: tuple[int, ...]) -> PatternGroup:
-    counter, info = f"mutt:unhandled:{pattern}", f"mutt:unhandled-info:{pattern}"
-    return PatternGroup(
-        counter, info, f"mutt:unhandled-hours:{pattern}", "link <num>", "link 7", b"meta " + pattern.encode(), entries
-    )
-
-
-def pattern_actions(*groups: PatternGroup, cap: int = 10) -> Actions:
-    limits = PatternLimits(threshold=3, expiry=60, cap=cap, overflow_key="mutt:unhandled:overflow", alert_queue=ALERTS)
-    return Actions(groups=list(groups), limits=limits)
-
-
-async def settle_patterns(client: Redis, worker: Worker, count: int, actions: Actions) -> int:
-    await fill(client, *(b"%d" % index for index in range(count)))
-    batch = await worker.claim(count)
-    assert batch is not None
-    return (await worker.settle(batch.lease, batch.entries, actions)).metas
-
-
-async def test_a_pattern_brings_exactly_one_meta_alert_a_window(redis_client: Redis, worker: Worker) -> None:
-    assert await settle_patterns(redis_client, worker, 2, pattern_actions(group("p", (0, 1)))) == 0
-    assert await settle_patterns(redis_client, worker, 4, pattern_actions(group("p", (0, 1, 2, 3)))) == 1
-    assert await settle_patterns(redis_client, worker, 9, pattern_actions(group("p", tuple(range(9))))) == 0
-    assert await listed(redis_client, ALERTS) == [b"meta p"]
-    assert await listed(redis_client, keys.AUDIT_PENDING) == [b"meta p"]
-    assert await redis_client.get("mutt:unhandled:p") == b"15"
-    assert await redis_client.hgetall("mutt:unhandled-info:p") == {b"template": b"link <num>", b"sample": b"link 7"}
-    assert 0 < await redis_client.ttl("mutt:unhandled:p") <= 60
-
-
-async def test_a_repeated_settle_counts_no_pattern_twice(redis_client: Redis, worker: Worker) -> None:
-    await fill(redis_client, b"1", b"2")
-    batch = await worker.claim(2)
-    assert batch is not None
-    for _ in range(3):
-        await worker.settle(batch.lease, batch.entries, pattern_actions(group("p", (0, 1))))
-    assert await redis_client.get("mutt:unhandled:p") == b"2"
-    assert sum(map(int, await redis_client.hvals("mutt:unhandled-hours:p"))) == 2
-
-
-async def test_a_pattern_is_counted_by_hour_for_a_day(redis_client: Redis, worker: Worker) -> None:
-    hour = int((await redis_client.time())[0]) // 3600
-    hours = "mutt:unhandled-hours:p"
-    await redis_client.hset(hours, mapping={str(hour - back): 7 for back in (1, 22, 26, 900)})
-    await settle_patterns(redis_client, worker, 3, pattern_actions(group("p", (0, 1)), group("p", (2,))))
-    left = {int(field) - hour: int(count) for field, count in (await redis_client.hgetall(hours)).items()}
-    # The hour may turn while this runs: then what is counted belongs to the next.
-    assert sum(count for place, count in left.items() if place >= 0) == 3
-    assert {place: count for place, count in left.items() if place < 0} == {-1: 7, -22: 7}
-    assert 0 < await redis_client.ttl(hours) <= 60
-    await settle_patterns(redis_client, worker, 2, pattern_actions(group("p", (0,)), group("q", (1,)), cap=1))
-    assert not await redis_client.exists("mutt:unhandled-hours:q")
-
-
-async def test_patterns_past_the_cap_count_as_overflow(redis_client: Redis, worker: Worker) -> None:
-    actions = pattern_actions(group("p", (0,)), group("q", (1,)), group("r", (2,)), cap=2)
-    await settle_patterns(redis_client, worker, 3, actions)
-    assert await redis_client.exists("mutt:unhandled:p", "mutt:unhandled:q", "mutt:unhandled:r") == 2
-    assert await redis_client.get("mutt:unhandled:overflow") == b"1"
 
 
 async def test_scripts_are_loaded_again_when_redis_has_forgotten_them(redis_client: Redis, worker: Worker) -> None:

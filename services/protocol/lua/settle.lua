@@ -6,10 +6,12 @@
 -- ARGV[1] token  ARGV[2] number n of entries  then n entries, the oldest claim first
 -- then: number of pushes, and for each: entry index (from 1), key index, 'L' (LPUSH) | 'R' (RPUSH) | delay in ms (ZADD,
 --       due on Redis's clock), payload
--- then: number of pattern groups; when > 0: threshold, expiry (s), cap, and for each group: key index of its counter, of
---       its sample hash, of its hash by hour, of the alert queue, of the pending audit, template, sample, meta-alert
---       (pushed to both), number k of entries, k entry indices
+-- then: number of pattern groups, one for each pattern; when > 0: threshold, expiry (s), cap, key index of the alert queue,
+--       of the pending audit, and for each group: key index of its counter, of its sample hash, of its hash by hour,
+--       template, sample, meta-alert (pushed to both) or '', number k of entries, k entry indices
 -- Returns {status, found, meta-alerts pushed, {indices not found}}: status 0 when the heartbeat holds another token.
+-- {2, 0, 0, {entry indices}} when patterns without a meta-alert would reach the threshold, with the event by which each
+-- would: nothing is settled, and the worker comes again with theirs.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {0, 0, 0, {}}
 end
@@ -18,6 +20,15 @@ local at = 2
 local function take()
   at = at + 1
   return ARGV[at - 1]
+end
+
+local now
+local function now_ms()
+  if not now then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return now
 end
 
 local count = tonumber(take())
@@ -34,24 +45,46 @@ for _ = 1, pushes do
   at = at + 4
 end
 local groups = tonumber(take())
-local groups_at = at
+local threshold, expiry, cap, alert_queue, pending
+local groups_at, room
+local fresh, past, crossing = {}, {}, {}
 if groups > 0 then
-  wanted[KEYS[4]], wanted[KEYS[5]] = 'zset', 'string'
-  at = at + 3
+  threshold, expiry, cap = tonumber(take()), tonumber(take()), tonumber(take())
+  alert_queue, pending = KEYS[tonumber(take())], KEYS[tonumber(take())]
+  groups_at = at
+  wanted[KEYS[4]], wanted[KEYS[5]], wanted[alert_queue], wanted[pending] = 'zset', 'string', 'list', 'list'
 end
-for _ = 1, groups do
-  wanted[KEYS[tonumber(ARGV[at])]] = 'string'
-  wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
-  wanted[KEYS[tonumber(ARGV[at + 2])]] = 'hash'
-  wanted[KEYS[tonumber(ARGV[at + 3])]] = 'list'
-  wanted[KEYS[tonumber(ARGV[at + 4])]] = 'list'
-  at = at + 9 + tonumber(ARGV[at + 8])
+for group = 1, groups do
+  local counter, size = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 6])
+  local value = redis.pcall('GET', counter)
+  if type(value) == 'table' then
+    wanted[counter] = 'string'
+    value = nil
+  elseif not value then
+    room = room or cap - redis.call('ZCOUNT', KEYS[4], string.format('(%.0f', now_ms()), '+inf')
+    fresh[group], past[group] = room > 0, room <= 0
+    room = room - 1
+  end
+  if not past[group] then
+    wanted[KEYS[tonumber(ARGV[at + 2])]] = 'hash'
+    if fresh[group] then
+      wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
+    end
+    local missed = threshold - tonumber(value or 0)
+    if ARGV[at + 5] == '' and missed > 0 and missed <= size then
+      crossing[#crossing + 1] = tonumber(ARGV[at + 6 + missed])
+    end
+  end
+  at = at + 7 + size
 end
 for key, kind in pairs(wanted) do
   local found = redis.call('TYPE', key).ok
   if found ~= kind and found ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
   end
+end
+if #crossing > 0 then
+  return {2, 0, 0, crossing}
 end
 
 -- One trim when the list's old end is this batch byte for byte, else one by one.
@@ -89,15 +122,6 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
   end
 end
 
-local now
-local function now_ms()
-  if not now then
-    local time = redis.call('TIME')
-    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  end
-  return now
-end
-
 at = pushes_at
 for _ = 1, pushes do
   local index, key, op, payload = tonumber(take()), KEYS[tonumber(take())], take(), take()
@@ -115,9 +139,6 @@ end
 if groups == 0 then
   return {1, total, 0, missing}
 end
-at = groups_at
-local threshold, expiry, cap = tonumber(take()), tonumber(take()), tonumber(take())
-local metas = 0
 
 -- A field for each hour since 1970, 24 at most; it outlives its counter by no more than one lifetime.
 local function count_hour(key, hits)
@@ -133,37 +154,40 @@ local function count_hour(key, hits)
 end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now_ms())
-for _ = 1, groups do
+at = groups_at
+local metas, overflow = 0, 0
+for group = 1, groups do
   local counter, info, hours = KEYS[tonumber(take())], KEYS[tonumber(take())], KEYS[tonumber(take())]
-  local alert_queue, pending = KEYS[tonumber(take())], KEYS[tonumber(take())]
-  local template, sample, meta = take(), take(), take()
-  local hits = 0
-  for _ = 1, tonumber(take()) do
-    if is_found(tonumber(take())) then
-      hits = hits + 1
-    end
-  end
-  if hits > 0 then
-    local fresh = redis.call('EXISTS', counter) == 0
-    if fresh and redis.call('ZCARD', KEYS[4]) >= cap then
-      if redis.call('INCRBY', KEYS[5], hits) == hits then
-        redis.call('EXPIRE', KEYS[5], expiry)
-      end
-    else
-      local reached = redis.call('INCRBY', counter, hits)
-      count_hour(hours, hits)
-      if fresh then
-        redis.call('EXPIRE', counter, expiry)
-        redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + expiry * 1000), counter)
-        redis.call('HSET', info, 'template', template, 'sample', sample)
-        redis.call('EXPIRE', info, expiry)
-      end
-      if reached >= threshold and reached - hits < threshold then
-        redis.call('LPUSH', alert_queue, meta)
-        redis.call('LPUSH', pending, meta)
-        metas = metas + 1
+  local template, sample, meta, size = take(), take(), take(), tonumber(take())
+  local hits = size
+  if not same then
+    hits = 0
+    for i = at, at + size - 1 do
+      if found[tonumber(ARGV[i])] then
+        hits = hits + 1
       end
     end
   end
+  at = at + size
+  if past[group] then
+    overflow = overflow + hits
+  elseif hits > 0 then
+    local reached = redis.call('INCRBY', counter, hits)
+    count_hour(hours, hits)
+    if fresh[group] then
+      redis.call('EXPIRE', counter, expiry)
+      redis.call('ZADD', KEYS[4], string.format('%.0f', now_ms() + expiry * 1000), counter)
+      redis.call('HSET', info, 'template', template, 'sample', sample)
+      redis.call('EXPIRE', info, expiry)
+    end
+    if reached >= threshold and reached - hits < threshold then
+      redis.call('LPUSH', alert_queue, meta)
+      redis.call('LPUSH', pending, meta)
+      metas = metas + 1
+    end
+  end
+end
+if overflow > 0 and redis.call('INCRBY', KEYS[5], overflow) == overflow then
+  redis.call('EXPIRE', KEYS[5], expiry)
 end
 return {1, total, metas, missing}
