@@ -12,6 +12,7 @@ from mutt.rules import FORWARDED, Handling, Rule
 __all__ = ["DEV", "FORWARDED", "PROD", "Decision", "Handling", "Hosts", "decide", "decision_of", "normalise_host"]
 
 PROD, DEV = "prod", "dev"
+_UNHANDLED = Handling.UNHANDLED.value
 
 
 class Decision(NamedTuple):
@@ -79,7 +80,7 @@ def decision_of(rule: Rule | None, message: str, hostname: str, hosts: Hosts, de
     environment = hosts.environment(host)
     team = hosts.team(host)
     if rule is None:
-        return Decision(Handling.UNHANDLED.value, team or default_team, None, None, environment, pattern_of(message))
+        return Decision(_UNHANDLED, team or default_team, None, None, environment, pattern_of(message))
     handling = rule.dev_handling if environment == DEV else rule.prod_handling
     return _decision(handling, team or rule.team_assignment, rule.id, rule.version, environment, None)
 

@@ -12,6 +12,9 @@ TEMPLATE_MAX = 240
 # Words remembered with their masks, and the longest that is: most words of a log are old acquaintances.
 WORDS_REMEMBERED = 8192
 WORD_MAX = 64
+# And messages, with their digits made alike.
+MESSAGES_REMEMBERED = 4096
+REMEMBERED_MAX = 512
 # A word of letters only is an identifier from this length on, if all of them are hexadecimal digits.
 HEX_LETTERS_MIN = 8
 
@@ -80,8 +83,22 @@ def stretches(message: str) -> Iterator[tuple[str, bool]]:
 
 
 def pattern_of(message: str) -> Pattern:
-    """Return the pattern under which an unmatched message is counted."""
-    return _pattern(template(message))
+    """Return the pattern under which an unmatched message is counted.
+
+    Messages that differ in digits only share it, and so the memory: a template has no digits.
+    """
+    text = message.encode("utf-8", "surrogatepass")
+    if len(text) > REMEMBERED_MAX:
+        return _pattern(template(message))
+    alike = text.translate(_ALIKE if b"0x" not in text and b"0X" not in text else _ALIKE_BUT_0)
+    return _known.get(alike) or _learnt(alike)
+
+
+def _learnt(alike: bytes) -> Pattern:
+    if len(_known) >= MESSAGES_REMEMBERED:
+        _known.clear()
+    pattern = _known[alike] = _pattern(template(alike.decode("utf-8", "surrogatepass")))
+    return pattern
 
 
 @lru_cache(WORDS_REMEMBERED)
@@ -103,6 +120,9 @@ class _Words(dict[str, str]):
 
 
 _words = _Words()
+_known: dict[bytes, Pattern] = {}
+_ALIKE = bytes.maketrans(b"012345678", b"999999999")
+_ALIKE_BUT_0 = bytes.maketrans(b"12345678", b"99999999")  # for messages in which 0x may begin a number
 
 
 def _masked(word: str) -> str:

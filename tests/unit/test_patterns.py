@@ -147,3 +147,27 @@ def test_a_word_is_masked_alike_however_often_it_comes_and_whatever_is_forgotten
     patterns._words.update({f"filler {number}": "" for number in range(patterns.WORDS_REMEMBERED)})
     assert template(message) == first
     assert len(patterns._words) <= patterns.WORDS_REMEMBERED
+
+
+@given(
+    st.one_of(
+        st.lists(st.text(alphabet="0189afxX:.-/'\"é ", max_size=40), max_size=16).map(" ".join),
+        st.lists(st.sampled_from(["0x", "0X1f", "09", "eth0", "Gi0/1", "::", "1.0.0.1", "é", "٣", "'", "\ud800"])).map(
+            "".join
+        ),
+        two_of_a_kind().map("".join),
+    )
+)
+@settings(deadline=None)
+def test_messages_whose_digits_are_made_alike_keep_their_template(message: str) -> None:
+    assert pattern_of(message).template == template(message)
+
+
+def test_no_more_messages_are_remembered_than_are_allowed() -> None:
+    patterns._known.clear()
+    for number in range(patterns.MESSAGES_REMEMBERED + 5):
+        letters = "".join(chr(ord("g") + int(digit)) for digit in str(number))
+        assert pattern_of(f"user {letters} 17").template == f"user {letters} <num>"
+    assert len(patterns._known) == 5
+    pattern_of("long " * patterns.REMEMBERED_MAX)
+    assert len(patterns._known) == 5
