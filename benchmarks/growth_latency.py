@@ -19,29 +19,19 @@ import psycopg
 from benchmarks import machine, webhook
 from benchmarks.growth_frame import Curve, Option, Promise, Series
 from benchmarks.growth_stage import OpenLoad, Running, Stage
-from benchmarks.machine import Servers
 from scripts.devtools.embedded import free_port
 
 SHARES = (10, 50, 80)  # per cent of capacity
 WAYS = ("audited", "delivered")
 MOST_MS = 250.0
 ALERT_LISTS = ("mutt:alert_queue", "mutt:processing:moog:bench")
-SETTINGS = ("track_commit_timestamp", "track_wal_io_timing")
+SETTINGS = {"track_commit_timestamp": "on", "track_wal_io_timing": "on"}
 AGES = """
     SELECT percentile_disc(ARRAY[0.5, 0.99, 0.999]) WITHIN GROUP (ORDER BY
         extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 - (raw->>'due')::float8), count(*)
     FROM event_audit_log
 """
 FLUSH = "SELECT sum(fsync_time) / nullif(sum(fsyncs), 0) FROM pg_stat_io WHERE object = 'wal'"
-
-
-def restart_watching(servers: Servers) -> None:
-    """Start PostgreSQL again, so that it keeps the times of commits."""
-    with psycopg.connect(servers.postgres.url(), autocommit=True) as connection:
-        for name in SETTINGS:
-            connection.execute(f"ALTER SYSTEM SET {name} = on".encode())
-    servers.postgres.stop()
-    servers.postgres.start()
 
 
 @contextmanager
@@ -60,7 +50,6 @@ class Way:
     def __init__(self, name: str, stage: Stage, receiver: webhook.Receiver, services: list[Running]) -> None:
         self.name, self.stage, self.receiver = name, stage, receiver
         self.url = services[0].url
-        self.capacity = 0.0
 
     def ended(self) -> bool:
         """Tell whether nothing waits anywhere."""
@@ -69,20 +58,25 @@ class Way:
         with self.stage.servers.client as client:
             return not any(client.llen(name) for name in ALERT_LISTS)
 
-    def find_capacity(self, seconds: float) -> None:
-        """Send as fast as answers come; what counts is when the last event has gone its whole way."""
+    def capacity(self, seconds: float) -> float:
+        """Return the events a second that go their whole way when they come as fast as answers do."""
         OpenLoad(self.url, seconds=1).run()
         machine.wait_until(self.ended, "the end of the warm-up")
         load, begun = OpenLoad(self.url, seconds=seconds), time.perf_counter()
         report = load.run()
         machine.wait_until(self.ended, "the end of all events", every=0.005)
-        self.capacity = report["accepted"] / (time.perf_counter() - begun)
+        return float(report["accepted"] / (time.perf_counter() - begun))
 
-    def at(self, share: float, seconds: float) -> dict[str, float]:
-        """Return the latencies in ms at a share of the capacity."""
-        self.stage.clear()
+    def at(self, rate: float, seconds: float) -> dict[str, float]:
+        """Return the latencies in ms at so many events a second.
+
+        Redis is left as it is: a worker whose heartbeat is taken away begins anew, and all wait for it meanwhile.
+        """
+        OpenLoad(self.url, rate=rate, seconds=1).run()
+        machine.wait_until(self.ended, "the end of the warm-up")
+        self.stage.empty_audit()
         self.receiver.report("DELETE")
-        report = OpenLoad(self.url, rate=self.capacity * share / 100, seconds=seconds).run()
+        report = OpenLoad(self.url, rate=rate, seconds=seconds).run()
         machine.wait_until(self.ended, "the end of all events")
         found = {f"answered_{name}": report[f"{name}_ms"] for name in ("p50", "p99", "p999")}
         if self.name == "delivered":
@@ -114,25 +108,27 @@ def curve(option: Option) -> Iterator[Curve]:
     """Give the curve."""
     seconds = 3.0 if option.quick else 10.0
     with machine.servers(option.appendfsync) as servers, receiving() as receiver:
-        restart_watching(servers)
+        machine.configure(servers, SETTINGS)
         stages = {"audited": Stage(servers), "delivered": Stage(servers, handling="Ticket_only")}
         capacities: dict[str, float] = {}
+
+        @contextmanager
+        def way_of(name: str) -> Iterator[Way]:
+            stage = stages[name]
+            stage.clear()
+            names = ("ingestor", "alerter", *(("moog-forwarder",) if name == "delivered" else ()))
+            with stage.running(*names, environ={**webhook.SETTINGS, "MOOG_WEBHOOK_URL": receiver.url}) as services:
+                yield Way(name, stage, receiver, services)
 
         def measure(x: float) -> Mapping[str, float]:
             found: dict[str, float] = {}
             for name in WAYS:
-                stage = stages[name]
-                stage.clear()
-                names = ("ingestor", "alerter", *(("moog-forwarder",) if name == "delivered" else ()))
-                settings = {**webhook.SETTINGS, "MOOG_WEBHOOK_URL": receiver.url}
-                with stage.running(*names, environ=settings) as services:
-                    way = Way(name, stage, receiver, services)
-                    if name not in capacities:
-                        way.find_capacity(seconds / 2)
-                        capacities[name] = way.capacity
-                    way.capacity = capacities[name]
-                    found |= way.at(x, seconds)
-                found[f"{name}_rate"] = way.capacity * x / 100
+                if name not in capacities:  # by services of its own: what it leaves to do is not to be in a latency
+                    with way_of(name) as way:
+                        capacities[name] = way.capacity(seconds / 2)
+                with way_of(name) as way:
+                    found[f"{name}_rate"] = rate = capacities[name] * x / 100
+                    found |= way.at(rate, seconds)
             return found | {"flush": flush_ms(stages["audited"])}
 
         yield Curve(

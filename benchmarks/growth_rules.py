@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from benchmarks import machine
 from benchmarks.growth_frame import Curve, Option, Promise, Series
-from benchmarks.growth_stage import Entries, Stage
+from benchmarks.growth_stage import Entries, Stage, work_off
 
 RULE_COUNTS = (100, 1000, 10_000, 100_000)
 
@@ -21,20 +22,7 @@ def curve(option: Option) -> Iterator[Curve]:
         def measure(x: float) -> Mapping[str, float]:
             stage.clear()
             stage.set_rules(int(x))
-            with stage.running("alerter") as (alerter,):
-                stage.fill(entries.fresh(events // 10))  # caches of hosts and decisions are warm, the book is compiled
-                machine.wait_until(stage.drained, "the end of the warm-up")
-                rss = alerter.process.memory_info().rss / (1 << 20)
-                made = entries.fresh(events)
-                before, both = machine.cpu_seconds([alerter.process]), stage.cpu(alerter)
-                stage.fill(made)
-                machine.wait_until(stage.drained, "the audit of all events", every=0.005)
-                alone = machine.cpu_seconds([alerter.process]) - before
-                return {
-                    "alerter_us": alone / events * 1e6,
-                    "all_us": (stage.cpu(alerter) - both) / events * 1e6,
-                    "rss_mib": rss,
-                }
+            return asdict(work_off(stage, entries, events))
 
         yield Curve(
             "rules",

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from benchmarks import machine
 from benchmarks.growth_frame import Curve, Option, Promise, Series
-from benchmarks.growth_stage import Entries, Stage
+from benchmarks.growth_stage import Entries, Stage, work_off
 from benchmarks.workload import LITERALS
 
 SHARES = (0, 25, 50, 75, 100)  # per cent
@@ -22,15 +22,8 @@ def curve(option: Option) -> Iterator[Curve]:
         def measure(x: float) -> Mapping[str, float]:
             stage.clear()
             stage.set_rules(without=LITERALS[: round(len(LITERALS) * x / 100)])
-            with stage.running("alerter") as (alerter,):
-                stage.fill(entries.fresh(events // 10))
-                machine.wait_until(stage.drained, "the end of the warm-up")
-                made = entries.fresh(events)
-                before, both = machine.cpu_seconds([alerter.process]), stage.cpu(alerter)
-                stage.fill(made)
-                machine.wait_until(stage.drained, "the audit of all events", every=0.005)
-                alone = machine.cpu_seconds([alerter.process]) - before
-                return {"alerter_us": alone / events * 1e6, "all_us": (stage.cpu(alerter) - both) / events * 1e6}
+            used = work_off(stage, entries, events)
+            return {"alerter_us": used.alerter_us, "all_us": used.all_us}
 
         yield Curve(
             "unmatched",

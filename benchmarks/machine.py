@@ -65,6 +65,24 @@ def servers(appendfsync: str) -> Iterator[Servers]:
             database.stop()
 
 
+def configure(pair: Servers, settings: Mapping[str, str]) -> None:
+    """Start PostgreSQL again with settings of its own."""
+    with psycopg.connect(pair.postgres.url(), autocommit=True) as connection:
+        for name, value in settings.items():
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+    pair.postgres.stop()
+    pair.postgres.start()
+
+
+def require_disk(pair: Servers, needed: int) -> None:
+    """End the benchmark where PostgreSQL's disk has not that many bytes left."""
+    free = psutil.disk_usage(str(pair.postgres.folder)).free
+    if free < needed:
+        raise SystemExit(
+            f"{needed / 1e9:.1f} GB of disk are needed in {tempfile.gettempdir()}, {free / 1e9:.1f} are free"
+        )
+
+
 @contextmanager
 def processes(
     commands: Sequence[Sequence[str]], environ: Mapping[str, str], log: Path
