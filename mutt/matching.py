@@ -10,6 +10,7 @@ which `str.lower` does not: "contains" means that the casefolded match_string is
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
@@ -27,6 +28,8 @@ STRETCH, OVERLAP = 1024, 4 * LITERAL_MAX
 SHARED_MAX = 32
 # Up to this many of those are as fast one by one.
 SET_FROM = 4
+# Up to so many literals a table of all states (DFA) stays in the processor's caches, and is quicker than a tree.
+TABLE_MAX = 128
 # How much rarer each further character of a literal makes it, up to a length past which all count as rare.
 RARER, RARE_LENGTH = 4.0, 6
 
@@ -79,7 +82,8 @@ class _Entry:
         if rule.match_string is not None and rule.match_type == MatchType.REGEX:
             self.regex = compile_regex(rule.match_string)
         elif rule.match_string is not None:
-            self.literal = rule.match_string.casefold()
+            folded = rule.match_string.casefold()
+            self.literal = rule.match_string if folded == rule.match_string else folded  # one text, not two
 
     def failed(self, asked: _Asked) -> str | None:
         """Return the field of a condition that does not hold, the cheapest first; None when every one holds."""
@@ -116,29 +120,46 @@ class _Entry:
 
 
 class RuleBook:
-    """Active rules, compiled; `refused` holds those that cannot be used, with the reason: one does not stop all."""
+    """Active rules, compiled; `refused` holds those that cannot be used, with the reason: one does not stop all.
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    What `before` compiled of rules that are the same is taken over. Wherever a book is made or given up, no single step
+    takes long, so that a thread that compiles one lets the others go on.
+    """
+
+    def __init__(self, rules: Iterable[Rule], before: "RuleBook | None" = None) -> None:
+        known = {} if before is None else {entry.rule.id: entry for entry in before.parts()}
         self.refused: list[Verdict] = []
         self._entries: list[_Entry] = []
         for rule in sorted((rule for rule in rules if rule.is_active), key=rank):
             try:
-                self._entries.append(_Entry(rule))
+                entry = known.get(rule.id)
+                self._entries.append(entry if entry is not None and entry.rule == rule else _Entry(rule))
             except ValueError as error:
                 self.refused.append(Verdict(rule, matched=False, reason=str(error)))
         self._end = len(self._entries)
-        self._nowhere: _Shelf = (self._end, _NOTHING)
+        self._rules = [*(entry.rule for entry in self._entries), None]
         self._severities: dict[int | None, int] = {}
         filed, self._unfiled = self._file()
-        shelves = {key: self._shelf(ranks) for key, ranks in filed.items()}
-        self._oids = {value: shelf for (kind, value), shelf in shelves.items() if kind == OID}
+        self._oids: dict[str, _Shelf] = {}
+        # Of each literal by its number: its shelf, of which the second part is rarely there.
+        self._sure = [self._end] * _CLEARS
+        self._some: dict[int, frozenset[int]] = {}
+        literals: list[str] = []
+        while filed:
+            (kind, value), places = filed.popitem()
+            sure, some = self._shelf(places)
+            if kind == OID:
+                self._oids[value] = sure, some
+                continue
+            if some:
+                self._some[len(self._sure)] = some
+            self._sure.append(sure)
+            literals.append(value)
         self._arcs = max((oid.count(".") for oid in self._oids), default=0)
-        literals = [value for kind, value in shelves if kind == TEXT]
-        self._texts = [self._nowhere] * _CLEARS + [shelves[TEXT, literal] for literal in literals]
-        texts = _CLEAR_ENDS + [literal.encode("utf-8", "surrogatepass") for literal in literals]
-        # A table of all states (DFA) takes more than the processor's caches hold, and so longer.
-        found_by = BytesAhoCorasick(texts, MatchKind.Standard, Implementation.ContiguousNFA)
-        self._find = found_by.find_matches_as_indexes
+        made_as = Implementation.DFA if len(literals) <= TABLE_MAX else Implementation.ContiguousNFA
+        # Given one by one, and not as a list, they let other threads run between two of them.
+        texts = chain(_CLEAR_ENDS, (literal.encode("utf-8", "surrogatepass") for literal in literals))
+        self._find = BytesAhoCorasick(texts, MatchKind.Standard, made_as).find_matches_as_indexes
         # Which severities rules ask for: an event of any other is treated alike.
         self.severities = frozenset(entry.severity for entry in self._entries)
         self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
@@ -156,8 +177,8 @@ class RuleBook:
 
         `text` is the message as UTF-8. No word of CLEAR_WORDS stands in a message of which the second is false.
         """
-        best = self._severities.get(severity, self._end)
-        maybe: frozenset[int] = _NOTHING
+        best = self._severities.get(severity, self._end) if self._severities else self._end
+        maybe = _NOTHING
         if message.isascii():
             folded = text.lower() + _END
             may_clear = False
@@ -170,20 +191,24 @@ class RuleBook:
             if literal < _CLEARS:
                 may_clear = True
                 continue
-            sure, some = self._texts[literal]
+            sure = self._sure[literal]
             if sure < best:  # noqa: PLR1730  (min would cost as much as all the rest)
                 best = sure
-            if some:
-                maybe |= some
+            if literal in self._some:
+                maybe |= self._some[literal]
         if trap_oid is not None and self._oids:
             for prefix in _prefixes(dotted(trap_oid), self._arcs):
-                sure, some = self._oids.get(prefix, self._nowhere)
+                sure, some = self._oids.get(prefix, (self._end, _NOTHING))
                 best = min(best, sure)
                 maybe |= some
         if maybe or self._unfiled:
             oid = None if trap_oid is None else dotted(trap_oid)
             best = self._first(maybe, best, _Asked(message.casefold(), text, severity, oid))
-        return (self._entries[best].rule if best < self._end else None), may_clear
+        return self._rules[best], may_clear
+
+    def parts(self) -> list[_Entry]:
+        """Return nearly all that a book is made of: who holds that can free it in pieces when the book is gone."""
+        return [*self._entries]
 
     def explain(self, message: str, severity: int | None, trap_oid: str | None) -> list[Verdict]:
         """Try every rule by itself, in the order in which they rank; the refused ones come last."""
@@ -224,7 +249,9 @@ class RuleBook:
         shared = Counter(key for choices in options for option in choices for key in option)
         filed: defaultdict[Key, list[int]] = defaultdict(list)
         unfiled: list[int] = []
-        for place, (entry, choices) in enumerate(zip(self._entries, options, strict=True)):
+        options.reverse()
+        for place, entry in enumerate(self._entries):
+            choices = options.pop()  # freed one by one: all at once no other thread would run meanwhile
             if not choices and entry.regex is None:
                 self._severities.setdefault(entry.severity, place)
                 continue
@@ -238,7 +265,7 @@ class RuleBook:
 
     def _shelf(self, places: list[int]) -> _Shelf:
         sure = next((place for place in places if self._entries[place].needs_no_check()), self._end)
-        return sure, frozenset(place for place in places if place < sure)
+        return sure, frozenset(place for place in places if place < sure) or _NOTHING
 
 
 def dotted(oid: str) -> str:

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+import weakref
 from contextlib import suppress
+from sys import intern
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -13,7 +15,7 @@ from mutt.matching import RuleBook
 from mutt.rules import Rule
 from services.logging_utils import get_logger
 from services.postgres_connector import Pool, transaction
-from services.runtime.garbage import apart_from_garbage
+from services.runtime.garbage import apart_from_garbage, free_in_pieces
 from services.runtime.health import Health
 from services.runtime.instruments import AlerterInstruments
 from services.runtime.loop import DEPENDENCY_ERRORS
@@ -29,6 +31,7 @@ SELECT id, match_string, trap_oid, syslog_severity, match_type, priority, prod_h
        is_active, name, description, version
 FROM alert_rules WHERE is_active ORDER BY priority DESC, id
 """
+ALIKE = (4, 6, 7, 8)  # columns of those: texts that many rules have alike
 _HOSTS = "SELECT hostname FROM development_hosts"
 _TEAMS = "SELECT hostname, team_assignment FROM device_teams"
 
@@ -69,9 +72,9 @@ class Caches:
         """Read everything again; a failure keeps what is held, counts, and shows in health."""
         started = time.monotonic()
         try:
-            rules, dev, teams = await self._read()
+            rows, dev, teams = await self._read()
             # Compiling thousands of rules takes a while: in a thread, and the old book serves until the new one stands.
-            known, book = await asyncio.to_thread(self._compiled, rules)
+            known, book = await asyncio.to_thread(self._compiled, rows)
             hosts = await asyncio.to_thread(Hosts.of, dev, teams, match_short=self._match_short)
         except (*DEPENDENCY_ERRORS, MisconfiguredError) as error:
             self._instruments.reload_failures.inc()
@@ -80,6 +83,8 @@ class Caches:
                 log.warning("the caches were not reloaded, keeping what is held", error=problem)
             self._health.problems["cache"] = problem
             return False
+        parts: list[Any] = [] if book is self.book else self.book.parts()
+        gone = weakref.ref(self.book)
         self._rules, self.book, self.hosts = known, book, hosts
         self._health.problems.pop("cache", None)
         self._show_refused(book)
@@ -89,6 +94,7 @@ class Caches:
         if not self.loaded.is_set():
             log.info("rules are loaded", rules=len(book), seconds=round(time.monotonic() - started, 3))
         self.loaded.set()
+        await free_in_pieces(parts, gone)
         return True
 
     async def _read(self) -> tuple[list[_Row], list[str], dict[str, str]]:
@@ -102,12 +108,18 @@ class Caches:
         return rules, dev, teams
 
     def _compiled(self, rows: list[_Row]) -> tuple[list[Rule], RuleBook]:
-        """Return these rules and their book: the present ones where none has changed."""
-        rules = [Rule(*row) for row in rows]
+        """Return the rules of these rows, which it takes away, and their book: the present ones if none changed."""
+        known = {rule.id: rule for rule in self._rules}
+        rules = []
+        rows.reverse()
+        while rows:
+            rule = _rule(rows.pop())
+            present = known.get(rule.id)
+            rules.append(present if present is not None and rule == present else rule)
         if rules == self._rules:
             return self._rules, self.book
         with apart_from_garbage():
-            return rules, RuleBook(rules)
+            return rules, RuleBook(rules, self.book)
 
     def _show_schema(self, words: str | None) -> None:
         if words is None:
@@ -132,3 +144,11 @@ async def _in_pieces(connection: AsyncConnection[Any], query: str, size: int) ->
         while piece := await cursor.fetchmany(size):
             rows += piece
     return rows
+
+
+def _rule(row: _Row) -> Rule:
+    """Return a row's rule; what many rules have alike is held once."""
+    values = list(row)
+    for column in ALIKE:
+        values[column] = intern(values[column])
+    return Rule(*values)

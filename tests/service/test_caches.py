@@ -1,6 +1,8 @@
 """What the alerter holds of rules and hosts, against a real PostgreSQL."""
 
+import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import AsyncIterator
 
@@ -10,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from services.alerter.caches import PIECE, Caches
 from services.postgres_connector import Pool
+from services.runtime import garbage
 from services.runtime.garbage import apart_from_garbage
 from services.runtime.health import Health
 from services.runtime.instruments import AlerterInstruments
@@ -71,6 +74,38 @@ async def test_a_book_is_compiled_again_only_when_a_rule_has_changed(pool: Pool,
     await execute(pool, "DELETE FROM alert_rules")
     assert await caches.reload()
     assert len(caches.book) == 0
+
+
+async def test_what_is_given_up_is_freed_piece_by_piece_once_nobody_uses_it() -> None:
+    class Book:
+        def __init__(self) -> None:
+            self.parts = [{number} for number in range(3 * garbage.PIECE + 1)]
+
+    book = Book()
+    left = [weakref.ref(part) for part in book.parts]
+    freeing = asyncio.create_task(garbage.free_in_pieces([*book.parts], weakref.ref(book)))
+    await asyncio.sleep(3 * garbage.TRY_SECONDS)
+    assert not freeing.done()
+    del book
+    seen = [len(left)]
+    while not freeing.done():
+        await asyncio.sleep(0)
+        seen.append(sum(part() is not None for part in left))
+    assert seen[-1] == 0
+    assert max(before - after for before, after in itertools.pairwise(seen)) == garbage.PIECE
+
+
+async def test_texts_that_many_rules_have_alike_are_held_once(pool: Pool, caches: Caches) -> None:
+    series = "FROM generate_series(1, 3) AS n"
+    await execute(
+        pool,
+        "INSERT INTO alert_rules (match_string, match_type, priority, prod_handling, dev_handling, team_assignment) "
+        f"SELECT 'text' || n || '.', 'contains', 7, 'Log_only', 'Ticket_only', 'NETO' {series}",
+    )
+    assert await caches.reload()
+    rules = [caches.book.first_match(f"text{number}.", None, None) for number in (1, 2, 3)]
+    for name in ("match_type", "prod_handling", "dev_handling", "team_assignment"):
+        assert len({id(getattr(rule, name)) for rule in rules}) == 1, name
 
 
 def test_what_was_garbage_before_something_is_set_apart_is_freed() -> None:

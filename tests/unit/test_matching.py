@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mutt.events import decode_entry
-from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, RuleBook
+from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, TABLE_MAX, RuleBook
 from mutt.pairs import CLEAR_OIDS, CLEAR_WORDS, problem_of
 from mutt.rules import Rule
 from tests.harness.entries import queue_entry
@@ -110,8 +110,14 @@ def rules(draw: st.DrawFn) -> Rule:
     )
 
 
+some_rules = st.lists(rules(), max_size=12, unique_by=lambda each: each.id)
+# Of which none ever holds, and which are too many for a table.
+OTHERS = [rule(1000 + number, f"other {number}", priority=1) for number in range(TABLE_MAX + 1)]
+OTHER_BOOK = RuleBook(OTHERS)
+
+
 @given(
-    st.lists(rules(), max_size=12, unique_by=lambda each: each.id),
+    some_rules,
     texts,
     st.none() | st.integers(0, 2),
     st.none() | oids,
@@ -130,6 +136,18 @@ def test_the_book_agrees_with_one_rule_after_the_other(
     winners = [verdict.rule for verdict in book.explain(message, severity, oid) if verdict.matched]
     assert (winners[0] if winners else None) == expected
     assert not book.refused
+
+
+@given(some_rules, some_rules, texts, st.none() | st.integers(0, 2), st.none() | oids)
+@settings(max_examples=100, deadline=None)
+def test_a_book_that_takes_over_what_was_compiled_before_decides_as_one_made_anew(
+    earlier: list[Rule], now: list[Rule], message: str, severity: int | None, oid: str | None
+) -> None:
+    before = RuleBook([*earlier, *OTHERS], OTHER_BOOK)
+    book = RuleBook([*now, *OTHERS], before)
+    assert book.first_match(message, severity, oid) == reference(now, message, severity, oid)
+    same = {id(part) for part in before.parts()} & {id(part) for part in book.parts()}
+    assert len(same) >= len(OTHERS)
 
 
 @pytest.fixture(scope="module")
