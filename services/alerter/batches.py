@@ -254,7 +254,7 @@ class Batches:
         if groups:
             actions.limits = self._limits()
             actions.groups = [self._group(pattern, places, kept) for pattern, places in groups.items()]
-            actions.meta_of = lambda index: self._meta(kept[index])
+            actions.meta_alert = lambda index: self._meta(kept[index])
         return actions
 
     def _limits(self) -> PatternLimits:

@@ -13,7 +13,7 @@ class PatternGroup:
     """All unmatched events of one pattern in a batch; `entries` are indices into it, from 0.
 
     `meta` is the meta-alert, a decided entry that is pushed as an alert and as an audit row at the threshold; made
-    when the settle asks for it.
+    when the settle asks for it, for the entry that gets there, `meta_of`.
     """
 
     counter_key: str
@@ -23,6 +23,7 @@ class PatternGroup:
     sample: str
     entries: list[int]
     meta: bytes = b""
+    meta_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,16 @@ class Actions:
     _pushes: list[tuple[int, str, str | int, bytes]] = field(default_factory=list)
     groups: list[PatternGroup] = field(default_factory=list)
     limits: PatternLimits | None = None
-    meta_of: Callable[[int], bytes] | None = None  # makes the meta-alert that the batch's entry brings about
+    meta_alert: Callable[[int], bytes] | None = None  # makes the meta-alert of an entry (index from 0)
 
     def make_metas(self, entries: Iterable[int]) -> None:
         """Make the meta-alerts of the patterns that get to the threshold by these entries (indices from 0)."""
-        if self.meta_of is None:
+        if self.meta_alert is None:
             raise ValueError("nothing makes the meta-alert of a pattern that gets to the threshold")
         wanted = set(entries)
         for group in self.groups:
             for entry in wanted.intersection(group.entries):
-                group.meta = self.meta_of(entry)
+                group.meta, group.meta_of = self.meta_alert(entry), entry
 
     def push(self, entry: int, key: str, payload: bytes) -> None:
         """Put `payload` behind the queue `key` (LPUSH) once the batch's `entry` (index from 0) is settled."""
@@ -87,6 +88,7 @@ class Actions:
             args += (place(self.limits.alert_queue), place(keys.AUDIT_PENDING))
             for group in self.groups:
                 args += (place(group.counter_key), place(group.info_key), place(group.hours_key))
-                args += (group.template, group.sample, group.meta, len(group.entries))
+                args += (group.template, group.sample, group.meta, 0 if group.meta_of is None else group.meta_of + 1)
+                args.append(len(group.entries))
                 args += [entry + 1 for entry in group.entries]
         return names, args

@@ -6,12 +6,13 @@
 -- ARGV[1] token  ARGV[2] number n of entries  then n entries, the oldest claim first
 -- then: number of pushes, and for each: entry index (from 1), key index, 'L' (LPUSH) | 'R' (RPUSH) | delay in ms (ZADD,
 --       due on Redis's clock), payload
--- then: number of pattern groups, one for each pattern; when > 0: threshold, expiry (s), cap, key index of the alert queue,
+-- then: number of groups, one for each pattern; when > 0: threshold, expiry (s), cap, key index of the alert queue,
 --       of the pending audit, and for each group: key index of its counter, of its sample hash, of its hash by hour,
---       template, sample, meta-alert (pushed to both) or '', number k of entries, k entry indices
+--       template, sample, meta-alert (pushed to both), index of the entry that it is made for or 0, number k of
+--       entries, k entry indices
 -- Returns {status, found, meta-alerts pushed, {indices not found}}: status 0 when the heartbeat holds another token.
--- {2, 0, 0, {entry indices}} when patterns without a meta-alert would reach the threshold, with the event by which each
--- would: nothing is settled, and the worker comes again with theirs.
+-- {2, 0, 0, {entry indices}} when patterns would reach the threshold by entries for which no meta-alert is made: nothing
+-- is settled, and the worker comes again with theirs.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {0, 0, 0, {}}
 end
@@ -55,7 +56,7 @@ if groups > 0 then
   wanted[KEYS[4]], wanted[KEYS[5]], wanted[alert_queue], wanted[pending] = 'zset', 'string', 'list', 'list'
 end
 for group = 1, groups do
-  local counter, size = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 6])
+  local counter, size = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 7])
   local value = redis.pcall('GET', counter)
   if type(value) == 'table' then
     wanted[counter] = 'string'
@@ -71,11 +72,11 @@ for group = 1, groups do
       wanted[KEYS[tonumber(ARGV[at + 1])]] = 'hash'
     end
     local missed = threshold - tonumber(value or 0)
-    if ARGV[at + 5] == '' and missed > 0 and missed <= size then
-      crossing[#crossing + 1] = tonumber(ARGV[at + 6 + missed])
+    if missed > 0 and missed <= size and ARGV[at + 7 + missed] ~= ARGV[at + 6] then
+      crossing[#crossing + 1] = tonumber(ARGV[at + 7 + missed])
     end
   end
-  at = at + 7 + size
+  at = at + 8 + size
 end
 for key, kind in pairs(wanted) do
   local found = redis.call('TYPE', key).ok
@@ -158,7 +159,7 @@ at = groups_at
 local metas, overflow = 0, 0
 for group = 1, groups do
   local counter, info, hours = KEYS[tonumber(take())], KEYS[tonumber(take())], KEYS[tonumber(take())]
-  local template, sample, meta, size = take(), take(), take(), tonumber(take())
+  local template, sample, meta, _, size = take(), take(), take(), take(), tonumber(take())
   local hits = size
   if not same then
     hits = 0
