@@ -15,8 +15,14 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', score(now - period))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. score(now), '+inf')
 local used = redis.call('ZCARD', KEYS[1])
 local granted = math.max(0, math.min(wanted, limit - used))
+local members, at = {}, score(now)
 for index = 1, granted do
-  redis.call('ZADD', KEYS[1], score(now), ARGV[4] .. ':' .. index)
+  members[#members + 1] = at
+  members[#members + 1] = ARGV[4] .. ':' .. index
+  if #members == 1000 or index == granted then
+    redis.call('ZADD', KEYS[1], unpack(members))
+    members = {}
+  end
 end
 if granted > 0 then
   redis.call('PEXPIRE', KEYS[1], math.ceil(period / 1000) + 1000)

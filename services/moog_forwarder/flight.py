@@ -15,6 +15,7 @@ GRACE = 2.0  # seconds after its retry is due in which an alert that waited has 
 BODY_MOST = 4 * 1024 * 1024  # bytes of alerts in one request
 # Seconds in which more of the same comes while alerts are on their way, so that one call of a script does for many.
 GATHER = 0.002
+SETTLE_GATHER = 0.005  # for settles: nobody waits for one, as long as more alerts are held than are on their way
 
 
 @dataclass(slots=True, eq=False)
@@ -64,12 +65,12 @@ class Flight:
     @property
     def is_exclusive(self) -> bool:
         """Tell whether an alert is held that tolerates no other."""
-        return any(item.exclusive for item in self._items.values())
+        return True in [item.exclusive for item in self._items.values()]
 
     @property
     def holds_probe(self) -> bool:
         """Tell whether the fleet's one probe is held here."""
-        return any(item.is_probe for item in self._items.values())
+        return True in [item.is_probe for item in self._items.values()]
 
     @property
     def blocked(self) -> int:
@@ -111,6 +112,12 @@ class Flight:
             self._pending = deque(item for item in self._pending if not wanted(item))
             self._ordered -= sum(item.key is not None for item in taken)
         return taken
+
+    def take_stale(self, generation: int | None) -> list[Item]:
+        """Take out what was not sent and belongs to another generation of the circuit, in order."""
+        if {item.generation for item in self._pending} <= {generation}:
+            return []
+        return self.take_if(lambda item: item.generation != generation)
 
     def release(self, item: Item) -> None:
         """Let the next of the same key go: this one's request has ended, and where it comes next is settled."""

@@ -23,7 +23,7 @@ ESCAPE = b"\\u00"  # begins each other spelling of an ASCII character, and so of
 SHORTEST_BLOCK = 0.01  # seconds; to Redis 0 means for ever
 BUSY_BLOCK = 0.1  # seconds
 BLOCKED_MOST = 1000  # alerts held behind others of their key, so that a flapping interface takes nobody's place
-AHEAD = 2  # alerts held for each request under way, so that none waits for a claim or a settle
+AHEAD = 4  # alerts held for each request under way, so that none waits for a claim or a settle
 LONGEST_PAUSE = 1.0  # seconds between two looks at a circuit that is open
 WAKE_SECONDS = 0.5
 

@@ -117,8 +117,7 @@ class Sender:
     async def _return_unsent(self) -> None:
         """Take back what must not be sent now: an older generation's, and what would overtake its problem."""
         standing = await self._breaker.look(older_than=STANDING_SECONDS)
-        generation = None if standing.state is State.OPEN else standing.generation
-        stale = self._flight.take_if(lambda item: item.generation != generation)
+        stale = self._flight.take_stale(None if standing.state is State.OPEN else standing.generation)
         if stale:
             log.info("the circuit changed, handing back what was not sent", alerts=len(stale), state=standing.state)
         moves = [(item, Resolution(Move.FRONT, item.entry)) for item in stale]

@@ -16,7 +16,7 @@ from mutt.settings import MoogForwarderSettings, QueueNames
 from services.dynamic_config import DynamicConfig
 from services.logging_utils import get_logger
 from services.moog_forwarder.breaker import Breaker
-from services.moog_forwarder.flight import GATHER, Flight, Item
+from services.moog_forwarder.flight import SETTLE_GATHER, Flight, Item
 from services.protocol.actions import Actions
 from services.protocol.lane import FencedError
 from services.protocol.retries import member
@@ -127,7 +127,7 @@ class Settler:
             await self._woken.wait()
             self._woken.clear()
             if len(self._flight) > 1:
-                await asyncio.sleep(GATHER)
+                await asyncio.sleep(SETTLE_GATHER)
             while self._ended:
                 await self._finish(self._take())
 

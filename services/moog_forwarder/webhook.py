@@ -109,8 +109,9 @@ class Webhook:
         if head is None:
             sent.heard(UnsendableError(f"{API_KEY} holds characters that a header cannot carry"))
         else:
-            traced = b"" if traceparent is None else f"traceparent: {traceparent}\r\n".encode()
-            self._session.post(head + traced, body, sent.heard)
+            if traceparent is not None:
+                head += f"traceparent: {traceparent}\r\n".encode()
+            self._session.post(head, body, sent.heard)
 
     async def has_new_key(self, used: str | None) -> bool:
         """Read the secrets again after a refusal and tell whether the key is another than `used`."""

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import dict_row
@@ -24,6 +25,8 @@ from services.audit_logger import (
     write_deliveries,
     write_rows,
 )
+from services.moog_forwarder.deliveries import DeliveryLog
+from services.runtime.instruments import MoogForwarderInstruments
 from services.schema import SCHEMA_VERSION, schema_version
 from tests.harness.servers import Databases
 from tests.harness.waiting import eventually
@@ -48,6 +51,27 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool[Connection]]:
     async with AsyncConnectionPool(database_url, min_size=1, max_size=8, open=False) as opened:
         yield opened
+
+
+async def test_what_is_noted_while_the_delivery_log_is_written_waits_for_the_next_time(
+    pool: AsyncConnectionPool[Connection],
+) -> None:
+    deliveries = DeliveryLog(pool, MoogForwarderInstruments(CollectorRegistry()))
+    first, second = str(uuid4()), str(uuid4())
+    deliveries.note([(first, 1), (first, 2)], NOW, 200, "success")
+    writing = asyncio.create_task(deliveries.flush())
+    await asyncio.sleep(0)  # it has begun
+    deliveries.note([(second, 1)], NOW, 200, "success")
+    await writing
+
+    async def written() -> list[str]:
+        async with pool.connection() as connection:
+            found = await connection.execute("SELECT event_id FROM delivery_log ORDER BY attempt, event_id")
+            return [str(row[0]) for row in await found.fetchall() if str(row[0]) in {first, second}]
+
+    assert await written() == [first, first]
+    await deliveries.flush()
+    assert sorted(await written()) == sorted([first, first, second])
 
 
 async def write_all(database: Any, rows: list[bytes]) -> None:

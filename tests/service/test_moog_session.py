@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psutil
@@ -86,6 +87,10 @@ def posted(session: Session, body: bytes = b"{}") -> "asyncio.Future[Reply]":
 def peers() -> set[int]:
     """Return the ports that this process has connections to."""
     return {one.raddr.port for one in psutil.Process().net_connections() if one.raddr}
+
+
+def has_come(server: Server, count: int) -> bool:
+    return len(server.requests) == count
 
 
 async def until_lost(session: Session) -> None:
@@ -212,6 +217,16 @@ async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_is_set()
         assert await post(session) == Reply(503, None, b"busy")
         assert await post(session) == Reply(200, None, b"{}")
         assert [number for number, _ in server.requests] == [0, 1, 2]
+
+
+async def test_each_of_many_requests_ends_in_its_time() -> None:
+    async with talking([HANG], [HANG], [HANG], patience=0.3) as (session, server):
+        waiting = []
+        for begun in range(1, 4):
+            waiting.append(posted(session))
+            await eventually(partial(has_come, server, begun), "the request")
+        assert [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)] == [TimeoutError] * 3
+        assert (await post(session)).status == 200
 
 
 async def test_a_trailer_without_an_end_is_not_read_until_the_time_is_over() -> None:

@@ -51,6 +51,11 @@ async def test_every_grant_is_the_models(
         assert await redis_client.zcard(KEY) == len(model.taken) or not await redis_client.exists(KEY)
 
 
+async def test_more_tokens_than_one_command_takes_are_granted_at_once(redis_client: Redis) -> None:
+    grant = await RateLimiter(redis_client, KEY, "a").acquire(1300, limit=1250, period=60.0)
+    assert (grant.tokens, await redis_client.zcard(KEY)) == (1250, 1250)
+
+
 async def test_two_holders_share_one_limit(redis_client: Redis) -> None:
     limiters = [RateLimiter(redis_client, KEY, name) for name in ("a", "b", "c")]
     grants: list[Grant] = await asyncio.gather(
