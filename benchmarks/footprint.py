@@ -1,4 +1,4 @@
-"""What an event takes: memory in Redis at each station, rows on PostgreSQL's disk, memory of each service.
+"""What an event takes: memory in Redis at each station, rows on PostgreSQL's disk; and a service: memory, CPU at rest.
 
     python benchmarks/footprint.py [--events 50000] [--json]
 
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ KEY = "benchmark-key"
 BATCH = 100
 MIB = 1 << 20
 AT_REST = 400  # MiB of all services together, at most
+STARTED, IDLE = 3.0, 10.0  # seconds in which the work of a start ends, and in which there is none
+Idle = dict[str, float]  # how often its loop waits, and ms of CPU, each second
 DELIVERED = 5_000  # alerts at most, for the log of deliveries
 INSERT_RULE = (
     "INSERT INTO alert_rules "
@@ -62,11 +65,20 @@ class Stage:
         stack.enter_context(machine.processes([stand_in], {}, self.log))
         machine.wait_listening(self.moog, "the stand-in", [])
 
-    def at_rest(self) -> dict[str, float]:
-        """Return the MiB of each service when all have started and none has anything to do."""
+    def at_rest(self) -> tuple[dict[str, float], dict[str, Idle]]:
+        """Return the MiB of each service, and its work, when all have started and none has anything to do."""
         with ExitStack() as stack:
             started = {name: self.start(name, stack)[0] for name in SERVICES}
-            return {name: process.memory_info().rss / MIB for name, process in started.items()}
+            time.sleep(STARTED)
+            before = {name: work_of(process) for name, process in started.items()}
+            time.sleep(IDLE)
+            after = {name: work_of(process) for name, process in started.items()}
+            memory = {name: process.memory_info().rss / MIB for name, process in started.items()}
+        each = ((name, after[name], before[name]) for name in SERVICES)
+        return memory, {
+            name: {"wake_ups": (now[0] - then[0]) / IDLE, "cpu_ms": (now[1] - then[1]) / IDLE * 1000}
+            for name, now, then in each
+        }
 
     def start(self, name: str, stack: ExitStack | None = None) -> tuple[psutil.Process, int]:
         """Start a service, until the stack ends, and return its process and its first port."""
@@ -119,7 +131,8 @@ class Stage:
 
 def measure(stage: Stage, events: int) -> dict[str, Any]:
     """Run the stations one after another and return their figures."""
-    memory = {name: {"at rest": resident} for name, resident in stage.at_rest().items()}
+    resting, idle = stage.at_rest()
+    memory = {name: {"at rest": resident} for name, resident in resting.items()}
     processes: dict[str, psutil.Process] = {}
 
     def note(when: str) -> None:
@@ -151,7 +164,13 @@ def measure(stage: Stage, events: int) -> dict[str, Any]:
         processes[name], _ = stage.start(name)
     machine.wait_until(lambda: stage.row_bytes("delivery_log")["rows"] >= waiting, "the log of deliveries")
     note("after")
-    return {"redis": redis, "audit": audit, "deliveries": stage.row_bytes("delivery_log"), "memory": memory}
+    deliveries = stage.row_bytes("delivery_log")
+    return {"redis": redis, "audit": audit, "deliveries": deliveries, "memory": memory, "idle": idle}
+
+
+def work_of(process: psutil.Process) -> tuple[int, float]:
+    """Return how often its loop has waited so far, and its CPU seconds."""
+    return process.num_ctx_switches().voluntary, machine.cpu_seconds([process])
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -172,6 +191,9 @@ def table(figures: dict[str, Any]) -> str:
         lines.append(f"  {name:<28}" + ", ".join(f"{when} {value:,.0f}" for when, value in values.items()))
     resting = sum(values["at rest"] for values in figures["memory"].values())
     lines.append(f"  {'all at rest':<28}{resting:,.0f} (asked for: at most {AT_REST})")
+    lines.append("a service that has nothing to do, each second")
+    for name, work in figures["idle"].items():
+        lines.append(f"  {name:<28}{work['wake_ups']:.0f} wake-ups, {work['cpu_ms']:.1f} ms of CPU")
     return "\n".join(lines)
 
 

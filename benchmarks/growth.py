@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     option = Option(options.quick, options.runs or (1 if options.quick else 3), options.appendfsync)
     found, failed = [], []
     for name in options.names or ALL:
+        begun = time.monotonic()
         try:
             if name in TABLES:
                 importlib.import_module(TABLES[name]).main(_common(options))
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             print(f"{name}: not measured: {reason}", flush=True)
             continue
+        finally:
+            print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         found.append(result)
         print(performance_page.text(result), flush=True)
         if options.write:

@@ -9,7 +9,6 @@ from benchmarks.growth_stage import OpenLoad, Stage
 
 SIZES = (120, 364, 1000, 4000, 16_000, 60_000)
 REQUEST = 200_000  # bytes of a batch at most
-RATE = 20_000_000  # bytes a second
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def count(piece: str, tree: Path = TREE, python: str = sys.executable) -> float:
     counted = []
     with tempfile.TemporaryDirectory(prefix="mutt-instructions-") as name:
         file = Path(name) / "input.json"
-        file.write_text(json.dumps(_input()), encoding="utf-8")
+        file.write_text(json.dumps(given()), encoding="utf-8")
         command = [python, script, piece]
         _told([*command, "1", str(file)], **environment)  # so that all modules are compiled
         for rounds in (FEW, MANY):
@@ -81,7 +81,8 @@ def count(piece: str, tree: Path = TREE, python: str = sys.executable) -> float:
     return (counted[1] - counted[0]) / (MANY - FEW) / EVENTS
 
 
-def _input() -> dict[str, object]:
+def given() -> dict[str, object]:
+    """Return what the pieces work on."""
     return {
         "singles": [body.decode() for body in bodies(EVENTS, 1)],
         "batches": [body.decode() for body in bodies(EVENTS, EVENTS)],

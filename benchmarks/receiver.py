@@ -11,6 +11,8 @@ import asyncio
 import json
 import sys
 import time
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -55,11 +57,10 @@ class Taken:
         return json.dumps({"requests": self.requests, "alerts": self.alerts, **told}).encode()
 
 
-class Receiver(asyncio.Protocol):
-    """One connection."""
+class Answering(asyncio.Protocol):
+    """One connection to a webhook; `answer` says what a request is answered."""
 
-    def __init__(self, taken: list[Taken]) -> None:
-        self._taken = taken
+    def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._body: list[bytes] = []
 
@@ -77,25 +78,40 @@ class Receiver(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer."""
-        match self._parser.get_method():
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._transport.write(self.answer(self._parser.get_method(), body))
+
+    @abstractmethod
+    def answer(self, method: bytes, body: bytes) -> bytes:
+        """Return the whole answer."""
+
+
+class Receiver(Answering):
+    """One connection."""
+
+    def __init__(self, taken: list[Taken]) -> None:
+        super().__init__()
+        self._taken = taken
+
+    def answer(self, method: bytes, body: bytes) -> bytes:
+        """Take alerts, tell of them, or forget them."""
+        match method:
             case b"POST":
-                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-                self._body.clear()
                 self._taken[0].take(body)
-                self._transport.write(ANSWER)
-                return
+                return ANSWER
             case b"DELETE":
                 self._taken[0] = Taken()
         report = self._taken[0].report()
-        self._transport.write(HEAD + b"%d\r\n\r\n" % len(report) + report)
+        return HEAD + b"%d\r\n\r\n" % len(report) + report
 
 
-async def main(port: int) -> None:
+async def listen(port: int, make: Callable[[], Answering]) -> None:
     """Listen until killed."""
-    taken = [Taken()]
-    server = await asyncio.get_running_loop().create_server(lambda: Receiver(taken), "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    taken = [Taken()]
+    uvloop.run(listen(int(sys.argv[1]), lambda: Receiver(taken)))

@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,9 @@ from prometheus_client import CollectorRegistry
 from psycopg import AsyncConnection
 
 from benchmarks import machine, performance_page, pieces
-from benchmarks.counted import EVENTS, PIECES, TEAM
+from benchmarks.counted import EVENTS, PIECES
 from benchmarks.growth_stage import Entries, OpenLoad, Stage
-from benchmarks.workload import bodies, rules
+from benchmarks.instructions import given
 from mutt.server_settings import RedisSettings
 from mutt.settings import AlerterSettings
 from scripts.devtools.embedded import HOST
@@ -51,18 +51,6 @@ class Line:
     stage: str
     single: float
     batched: float
-
-
-def given() -> Mapping[str, object]:
-    """Return what the pieces work on."""
-    return {
-        "singles": [body.decode() for body in bodies(EVENTS, 1)],
-        "batches": [body.decode() for body in bodies(EVENTS, EVENTS)],
-        "rules": [
-            (rule.match_string, rule.trap_oid, None, rule.match_type, rule.priority, "Log_only", "Log_only", TEAM)
-            for rule in rules()
-        ],
-    }
 
 
 def alone(name: str, rounds: int) -> float:
