@@ -37,7 +37,10 @@ PODS = ("bench", "bench-2")
 CONNECTIONS = 64
 BATCH = 100
 WARM_UP = 500  # alerts
-WHY = "a forwarder has one core; a request's system calls, its HTTP, and the alert's signature and JSON take most of it"
+WHY = (
+    "a forwarder has one core, and one alert a request is mostly its interpreter's work: reading the alert, its "
+    "signature and JSON, the request and its answer; two forwarders are the side mutt_two"
+)
 SETTINGS = {
     # A million a second is no limit; the limiter is asked all the same.
     "MOOG_RATE_LIMIT": "100000",
