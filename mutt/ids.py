@@ -11,6 +11,8 @@ Entropy = Callable[[int], bytes]
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _ID_BYTES = 10  # random bytes of a version 7 UUID
 _MADE_AT_ONCE = 256
+_COUNTED = 4096  # ids that differ in their last three digits only
+_LAST_DIGITS = [f"{number:03x}" for number in range(_COUNTED)] * 2
 _VARIANTS = "89ab" * 4
 # What the first byte of a group becomes where it holds the version or the variant.
 _VERSION_7 = bytes(byte & 0x0F | 0x70 for byte in range(256))
@@ -48,22 +50,27 @@ class Tails:
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
         self._ready: list[str] = []
-        # One step of the interpreter's, so that no two threads ever get the same one; raises IndexError.
-        self.pop = self._ready.pop
-
-    def make(self) -> str:
-        """Make more, and return one of them."""
-        made = uuid7_tails(self._entropy(_ID_BYTES * _MADE_AT_ONCE))
-        tail = made.pop()
-        self._ready.extend(made)
-        return tail
 
     def take(self) -> str:
         """Return one that nobody had before."""
         try:
-            return self.pop()
+            # One step of the interpreter's, so that no two threads ever get the same one.
+            return self._ready.pop()
         except IndexError:
-            return self.make()
+            made = uuid7_tails(self._entropy(_ID_BYTES * _MADE_AT_ONCE))
+            tail = made.pop()
+            self._ready.extend(made)
+            return tail
+
+    def ids(self, head: str, count: int) -> list[str]:
+        """Return so many ids of one head; those that follow a random one count on from its last twelve bits."""
+        made: list[str] = []
+        while count > 0:
+            tail = self.take()
+            first = int(tail[-3:], 16)
+            made += map((head + tail[:-3]).__add__, _LAST_DIGITS[first : first + min(count, _COUNTED)])
+            count -= _COUNTED
+        return made
 
 
 def uuid5_event(correlation_id: str, record: bytes) -> str:

@@ -1,6 +1,7 @@
 """Single events that come together are read together, and each is answered as if it had come alone."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -48,10 +49,15 @@ def alone(body: bytes) -> Accepted | None:
         return None
 
 
+def without_count(event: Accepted | None) -> str:
+    """Return it with all new ids the same: those of events that are read together count on."""
+    return re.sub("(?<=-7000-8000-000000000)[0-9a-f]{3}", "000", repr(event))
+
+
 @given(st.lists(bodies.filter(is_one_object), max_size=5))
 def test_what_is_read_together_is_what_each_would_be_by_itself(together: list[bytes]) -> None:
     for body, read in zip(together, intake().read_alone(together, RECEIPT), strict=True):
-        assert read is None or read == alone(body)
+        assert read is None or without_count(read) == without_count(alone(body))
 
 
 @pytest.mark.parametrize(

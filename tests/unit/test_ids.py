@@ -41,6 +41,31 @@ def test_no_two_threads_get_the_same_tail() -> None:
     assert len(set(taken)) == len(taken) == 40_000
 
 
+@given(st.binary(min_size=10, max_size=10), st.integers(0, 10_000))
+def test_ids_made_for_a_body_are_different_version_7_uuids_that_count_on(random: bytes, count: int) -> None:
+    head = uuid7_head(1)
+
+    made = Tails(lambda size: random * (size // len(random))).ids(head, min(count, 4096))
+
+    assert len(set(made)) == len(made) == min(count, 4096)
+    for each in {*made[:1], *made[-1:]}:
+        assert (uuid.UUID(each).version, uuid.UUID(each).variant) == (7, uuid.RFC_4122)
+    assert {each[:-3] for each in made} <= {made[0][:-3]} if made else not count
+    if made and len(set(random)) == 1:
+        assert made[0] == uuid7(1, random)
+
+
+def test_no_two_bodies_get_the_same_id_however_large_they_are() -> None:
+    tails = Tails(os.urandom)
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [
+            made for some in threads.map(lambda count: tails.ids("", count), [1, 100, 4096, 9000] * 8) for made in some
+        ]
+
+    assert len(set(taken)) == len(taken) == 8 * (1 + 100 + 4096 + 9000)
+
+
 @given(st.integers(0, 2**47), st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
 def test_ids_sort_by_their_time(unix_ms: int, first: bytes, second: bytes) -> None:
     assert uuid7(unix_ms, first) < uuid7(unix_ms + 1, second)

@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,11 @@ def outcome(work: Callable[[], Accepted | Taken]) -> Outcome:
         return error.reason, str(error), error.records
 
 
+def without_count(said: Outcome) -> str:
+    """Return it with all new ids the same: those of one body count on."""
+    return re.sub("(?<=-7000-8000-000000000)[0-9a-f]{3}", "000", repr(said))
+
+
 def intake_of(required: tuple[str, ...] = REQUIRED) -> Intake:
     return Intake(required, LIMITS, bytes)  # all new ids of one millisecond are the same
 
@@ -126,7 +132,8 @@ def test_a_record_becomes_the_same_in_one_pass_and_with_care(
     intake = intake_of(required)
     with_care = outcome(partial(intake.accept_carefully, raw, receipt, default_id))
 
-    assert outcome(partial(intake.accept, raw, receipt, default_id)) == with_care
+    for _ in range(2):  # members that are new to it, and known by now
+        assert outcome(partial(intake.accept, raw, receipt, default_id)) == with_care
     if raw.count(b"{") == raw.count(b"}") == 1 and b"[" not in raw:
         plain = Plain(required, LIMITS.event_bytes, LIMITS.depth, Tails(bytes))
         [made] = plain.accept((raw,), receipt, default_id, nested=False)
@@ -143,6 +150,8 @@ def test_every_value_of_a_member_becomes_the_same_in_one_pass_and_with_care(name
         with_care = outcome(partial(intake.accept_carefully, raw, receipt))
 
         assert outcome(partial(intake.accept, raw, receipt)) == with_care
+        if is_first:  # the member is new to another intake
+            assert outcome(partial(intake_of().accept, raw, receipt)) == with_care
 
 
 def read_with_care(intake: Intake, body: bytes, coding: str, receipt: Receipt) -> Taken:
@@ -183,7 +192,8 @@ def test_a_body_becomes_the_same_in_one_pass_and_with_care(
 
     with_care = outcome(partial(read_with_care, intake, sent, coding, receipt))
 
-    assert outcome(partial(intake.read, sent, coding, "", receipt)) == with_care
+    for _ in range(2):
+        assert without_count(outcome(partial(intake.read, sent, coding, "", receipt))) == without_count(with_care)
 
 
 @given(
