@@ -110,6 +110,7 @@ async def main(process: AlerterProcess) -> None:
         start("probe", repeat(process, "probe", audit.probe, idle=0))
         pending = PendingAudit(side, pool, audit, instruments.audited, process.settings.names.alert_queue)
         start("pending", repeat(process, "pending", pending.drain_once, idle=PENDING_IDLE_SECONDS))
+        auditing = start("audit", batches.audit_until_closed())
         settling = start("settle", batches.settle_until_closed())
         recover = partial(janitor.reconnected, worker)
         claiming = start("claim", repeat(process, "claim", batches.claim_once, idle=0, recover=recover, vital=True))
@@ -117,19 +118,21 @@ async def main(process: AlerterProcess) -> None:
 
         await process.stopping.wait()
         log.info("stopping: settling what is in flight", grace_seconds=settings.shutdown_grace)
-        await _settle(batches, claiming, settling, settings.shutdown_grace)
+        await _settle(batches, claiming, auditing, settling, settings.shutdown_grace)
         await attempt(worker.finish(), figures.leave())
 
 
-async def _settle(batches: Batches, claiming: Task[None], settling: Task[None], grace: float) -> None:
-    """Let what is claimed be settled, and end both tasks after the grace period: what is left is handed back."""
+async def _settle(
+    batches: Batches, claiming: Task[None], auditing: Task[None], settling: Task[None], grace: float
+) -> None:
+    """Let what is claimed be settled, and end the tasks after the grace period: what is left is handed back."""
     with suppress(TimeoutError):
         async with asyncio.timeout(grace):
             # A claimed batch may wait for its place, and that for PostgreSQL.
             await asyncio.wait({claiming})
             await batches.close()
             await asyncio.wait({settling})
-    await end(claiming, settling)
+    await end(claiming, auditing, settling)
 
 
 def _ages(process: AlerterProcess) -> AgeSampler:

@@ -1,4 +1,4 @@
-"""A batch's way through the alerter: claim, judge, audit, settle; the next is judged while this one commits."""
+"""A batch's way through the alerter: claim, judge, audit, settle; each step works on another batch meanwhile."""
 
 import asyncio
 import os
@@ -39,19 +39,24 @@ if TYPE_CHECKING:
     from services.tracing_spans import Traced
 
 TOGETHER = 2  # batches that are audited by one commit, where they wait for it
+PIECE = 50  # events that are judged at once: between two pieces a commit or a settle that is under way goes on
 
 log = get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Work:
-    """A batch with what was made of it; indices are places in the batch. `audited` is when its rows were committed."""
+    """A batch with what was made of it; indices are places in the batch.
+
+    `audited` is when its rows were committed, and `written` what came of them: None where they are to wait in Redis.
+    """
 
     batch: Batch
     judged: dict[int, Judged] = field(default_factory=dict)
     dead: dict[int, bytes] = field(default_factory=dict)
     shed: list[int] = field(default_factory=list)
     audited: datetime | None = None
+    written: Written | None = None
     traced: "Traced | None" = None
 
     @property
@@ -61,7 +66,7 @@ class Work:
 
 
 class Batches:
-    """Claims and judges in one loop, audits and settles in another; at most four batches are in memory."""
+    """Claims and judges in one loop, audits in a second, settles in a third; at most six batches are in memory."""
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class Batches:
         self._audit = audit
         self._config = config
         self._judged: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=1)
+        self._audited: asyncio.Queue[Sequence[Work]] = asyncio.Queue(maxsize=1)
         self._pressure_keys = [self._names.alert_queue, keys.RETRY_MOOG, self._names.alerter_dlq]
         self._level = Level.CALM
         self._is_closed = False
@@ -115,12 +121,21 @@ class Batches:
             await self._judged.join()
         return True
 
-    async def settle_until_closed(self) -> None:
-        """Audit and settle what was judged, until `close`."""
+    async def audit_until_closed(self) -> None:
+        """Audit what was judged, until `close`."""
         while works := await self._next():
-            await self._finish(works)
-            for _ in works:
+            await self._write(works)
+        await self._audited.put(())
+
+    async def settle_until_closed(self) -> None:
+        """Settle what was audited, in the same order, until the audit is closed."""
+        while works := await self._audited.get():
+            for work in works:
+                await self._follow(work)
                 self._judged.task_done()
+                # A claim may wait for several batches, each of which takes its time: the heartbeat is not to expire.
+                self._process.health.progressed()
+            self._audited.task_done()
 
     async def _next(self) -> list[Work]:
         """Return the batches that are judged, two at most, for one commit; none at the end."""
@@ -137,7 +152,7 @@ class Batches:
         return works
 
     async def close(self) -> None:
-        """Let `settle_until_closed` return once it has settled what is judged already."""
+        """Let the audit and `settle_until_closed` return once they are done with what is judged already."""
         await self._judged.put(None)
 
     async def _judge(self, batch: Batch) -> Work:
@@ -150,6 +165,8 @@ class Batches:
             depths = list((await measure(self._process.redis, self._pressure_keys)).values())
         book, hosts, team = self._caches.book, self._caches.hosts, self._settings.unhandled_default_team
         for index, entry in enumerate(batch.entries):
+            if not index % PIECE:
+                await asyncio.sleep(0)
             try:
                 work.judged[index] = judge(entry, book, hosts, team)
             except EntryError as error:
@@ -185,7 +202,7 @@ class Batches:
             places = list(work.judged)
             work.shed = [places[index] for index in shed]
 
-    async def _finish(self, works: Sequence[Work]) -> None:
+    async def _write(self, works: Sequence[Work]) -> None:
         for work in works:
             for index in work.shed:
                 work.judged.pop(index, None)
@@ -198,20 +215,20 @@ class Batches:
         except RefusedError:
             # Each alone, with a time of its own to find what is refused: a batch may be full of it.
             for work in works:
-                await self._finish([work])
+                await self._write([work])
             return
         now, start = datetime.now(UTC), 0
         for work in works:
             end = start + len(work.judged)
-            work.audited = None if written is None else now
-            await self._follow(work, None if written is None else part_of(written, start, end))
+            if written is not None:
+                work.audited, work.written = now, part_of(written, start, end)
             start = end
-            # A claim may wait for several batches, each of which takes its time, and the heartbeat is not to expire.
-            self._process.health.progressed()
+        await self._audited.join()  # what is audited and not settled is bounded, too
+        await self._audited.put(works)
 
-    async def _follow(self, work: Work, written: Written | None) -> None:
+    async def _follow(self, work: Work) -> None:
         """Settle a batch with what follows from its events and from what came of their rows."""
-        kept = work.judged
+        kept, written = work.judged, work.written
         places = list(kept)
         refused = {places[refusal.index]: refusal for refusal in written.refusals} if written else {}
         for index, decision in written.standing.items() if written else ():

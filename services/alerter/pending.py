@@ -1,5 +1,6 @@
 """Brings the audit rows that waited in Redis into PostgreSQL once it is back."""
 
+import struct
 from datetime import UTC, datetime
 
 from mutt import keys
@@ -104,5 +105,9 @@ class PendingAudit:
 
 
 def _row(decided: DecidedEvent) -> bytes:
-    decision = pack_decision(decided.handling, decided.team, decided.rule_id, decided.rule_version, decided.environment)
+    number, version = decided.rule_id, decided.rule_version
+    try:
+        decision = pack_decision(decided.handling, decided.team, number, version, decided.environment)
+    except struct.error as error:
+        raise EntryError(f"rule {number} in version {version} is no rule of the database: {error}") from error
     return pack_row(decided.event, decision)

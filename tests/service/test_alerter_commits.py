@@ -1,18 +1,21 @@
 """Batches that wait for a commit share the next one, and each is settled with what came of its own rows."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.errors import CheckViolation
 
+from mutt import keys
+from mutt.events import decided_entry
 from mutt.handling import Decision
 from services.alerter.audit import part_of
 from services.audit_logger import Refusal, RefusedError, Written
 from tests.harness.entries import queue_entry
 from tests.harness.processes import StartService
+from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
 from tests.service.trail import ALERTS, DEAD, Trail
 
@@ -37,6 +40,22 @@ def test_batches_that_wait_for_a_commit_share_the_next(trail: Trail, start_servi
     commits = Counter(row["audited_at"] for row in trail.wait_rows(6))
     assert [commits[at] for at in sorted(commits)] == [2, 4]
     wait_for(trail.nothing_is_held, "nothing is held")
+
+
+def test_a_batch_is_audited_while_the_one_before_is_being_settled(
+    trail: Trail, proxy: Callable[[str], Proxy], redis_url: str, start_service: StartService
+) -> None:
+    redis = proxy(redis_url)
+    start_service("alerter", **ALONE, REDIS_PORT=str(redis.port))
+    with no_commit(trail):
+        trail.send(*(queue_entry()[1] for _ in range(6)))
+        trail.wait_length(HELD, 6)
+        redis.hang()
+    trail.wait_rows(6)
+    assert trail.length(HELD) == 6
+    redis.mend()
+    wait_for(trail.nothing_is_held, "nothing is held")
+    assert len(trail.wait_rows(6)) == 6
 
 
 def test_a_refused_event_costs_no_batch_beside_it_anything(trail: Trail, start_service: StartService) -> None:
@@ -74,6 +93,22 @@ def test_batches_full_of_what_is_refused_take_no_longer_together_than_a_commit_m
     assert len(trail.wait_rows(8)) == 8
     wait_for(trail.nothing_is_held, "nothing is held")
     assert "PostgreSQL is away" not in alerter.log()
+
+
+def test_a_row_that_waits_under_a_rule_that_no_database_has_goes_to_poison(
+    trail: Trail, start_service: StartService
+) -> None:
+    alerter = start_service("alerter")
+    sent = [queue_entry() for _ in range(2)]
+    for (_, entry), rule_id in zip(sent, (1 << 31, (1 << 31) - 1), strict=True):
+        row = decided_entry(
+            entry, handling="Log_only", team="NETO", rule_id=rule_id, rule_version=1, environment="prod"
+        )
+        trail.redis.lpush(keys.AUDIT_PENDING, row)
+    trail.wait_length(keys.POISON, 1)
+    assert trail.entries(keys.POISON)[0]["_mutt"]["event_id"] == sent[0][0]
+    assert str(trail.wait_rows(1)[0]["event_id"]) == sent[1][0]
+    assert alerter.running
 
 
 def test_what_came_of_rows_is_told_by_their_places_in_their_batch() -> None:
