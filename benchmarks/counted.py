@@ -85,7 +85,7 @@ def request(given: Given) -> Once:
     loop: Any = SimpleNamespace(call_later=lambda *_: SimpleNamespace(cancel=lambda: None))
     instruments, peers = IngestorInstruments(registry()), Peers()
     process: Any = SimpleNamespace(settings=load(IngestorSettings, {}), instruments=instruments)
-    queue: Any = SimpleNamespace(submit=lambda submission: submission.taken(1))
+    queue: Any = SimpleNamespace(submit=lambda *requests: [each.taken(1) for each in requests])
     room = Room(peers, lambda: 1_000_000, 0)
     keys = KeyRing(EnvironmentSecrets({"INGEST_API_KEY": KEY}))
     door = Door(process, keys, Clock(), queue, Outcomes(instruments), room=room)

@@ -62,11 +62,12 @@ class GroupCommit:
         self._unlooked = 0  # bytes that were pushed since
         self.is_open = False
 
-    def submit(self, submission: Submission) -> None:
-        """Put a request into the next push, or into a later one where its peer has many."""
-        if submission.peer.quiet:
-            self._peers.asked(submission.peer)
-        self._turns.add(submission)
+    def submit(self, *submissions: Submission) -> None:
+        """Put requests into the next push, or into a later one where their peer has many."""
+        for item in submissions:
+            if item.peer.quiet:
+                self._peers.asked(item.peer)
+        self._turns.add(submissions)
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name="group-commit")
 

@@ -18,6 +18,7 @@ from services.ingestor.head import Head
 from services.ingestor.outcomes import Outcomes
 from services.ingestor.peers import Peer
 from services.ingestor.readers import LoopReader, Readers
+from services.ingestor.replies import QueuedReplies
 from services.ingestor.room import RETRY_FULL, Room
 from services.ingestor.turns import Refusal
 from services.runtime.app import Process
@@ -71,6 +72,7 @@ class Door:
         # The doors for other protocols have their own: whoever sends the costliest bodies must not hold up the rest.
         self.readers = Readers(READERS, "read", self.peers)
         self.foreign_readers = Readers(READERS, "read-foreign", self.peers)
+        self.queued = QueuedReplies()
         self.latency = process.instruments.latency
         self.tracing = tracing_utils.active()
         self.in_flight = 0
@@ -84,7 +86,10 @@ class Door:
             os.urandom,
         )
         self.gathering = Gathering(
-            self.intake.read_alone, clock.unix_us, lambda: self.tracing is None and not room.is_short
+            self.intake.read_alone,
+            commit.submit,
+            clock.unix_us,
+            lambda: self.tracing is None and not room.is_short,
         )
 
     def correlation_id(self, head: Head) -> str:

@@ -6,8 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from mutt.bodies import is_one_object
-from mutt.intake import Accepted, Receipt, Taken
+from mutt.intake import Receipt, Taken
 from mutt.records import RecordError
 from services.ingestor import replies
 from services.ingestor.commit import INTERNAL
@@ -92,17 +91,6 @@ class Exchange:
         elif self._waits_for_continue:
             self._connection.send(replies.CONTINUE)
             self._waits_for_continue = False
-
-    def whole(self, body: bytes) -> None:
-        """Take a whole body at once and answer: `start`, `feed` and `end` in one, for a head judged before."""
-        self._started = self._complete = True
-        size = len(body)
-        if not self._hold(size):
-            return
-        if size <= SMALL_BYTES and self._head.is_silent and is_one_object(body):
-            self._door.gathering.add(self, body)
-        else:
-            self._read(body)
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -312,13 +300,6 @@ class Exchange:
 
     def _refusal_of(self, error: RecordError) -> Refusal:
         return Refusal(STATUS_OF[error.reason], error.reason, str(error), None, {})
-
-    def push(self, event: Accepted) -> None:
-        """Have the event pushed that the body was found to be."""
-        try:
-            self._push(Taken(True, [event], []))
-        except Exception as error:  # noqa: BLE001  (as above)
-            self._unread(error)
 
     def _push(self, taken: Taken) -> None:
         self._taken = taken

@@ -16,8 +16,11 @@ class Gathered(Protocol):
     def read(self, body: bytes) -> None:
         """Read it by itself."""
 
-    def push(self, event: Accepted) -> None:
-        """Have its event pushed."""
+    def hold(self, event: Accepted) -> None:
+        """Keep its event, which is pushed next."""
+
+    def fail(self, error: Exception) -> None:
+        """Answer that it could not be pushed."""
 
 
 Together = Callable[[Sequence[bytes], Receipt], Sequence[Accepted | None]]
@@ -26,8 +29,11 @@ Together = Callable[[Sequence[bytes], Receipt], Sequence[Accepted | None]]
 class Gathering:
     """What has come since the last round; `read` reads bodies together, None for one that has to be read by itself."""
 
-    def __init__(self, read: Together, unix_us: Callable[[], int], may: Callable[[], bool]) -> None:
+    def __init__(
+        self, read: Together, push: Callable[..., None], unix_us: Callable[[], int], may: Callable[[], bool]
+    ) -> None:
         self._read = read
+        self._push = push
         self._unix_us = unix_us
         self._may = may
         self._requests: list[Gathered] = []
@@ -43,11 +49,22 @@ class Gathering:
     def _round(self) -> None:
         requests, bodies = self._requests, self._bodies
         self._requests, self._bodies = [], []
+        held: list[Gathered] = []
         for request, body, event in zip(requests, bodies, self._events(bodies), strict=True):
             if event is None:
                 request.read(body)
             else:
-                request.push(event)
+                request.hold(event)
+                held.append(request)
+        if held:
+            self._submit(held)
+
+    def _submit(self, held: Sequence[Gathered]) -> None:
+        try:
+            self._push(*held)
+        except Exception as error:  # noqa: BLE001  (a process boundary: every failure becomes a reply)
+            for request in held:
+                request.fail(error)
 
     def _events(self, bodies: Sequence[bytes]) -> Sequence[Accepted | None]:
         if self._may():

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 from mutt.bodies import is_batch_type
 
@@ -35,7 +36,8 @@ class Head:
         )
 
 
-class KnownHead(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KnownHead:
     """The bytes of a head that was parsed and admitted before, apart from the digits of its Content-Length.
 
     The same bytes mean the same thing again, so that a sender which repeats itself costs no second parsing. The key is
@@ -51,11 +53,11 @@ class KnownHead(NamedTuple):
     def of_request(cls, data: bytes, head: Head, generation: int) -> Self | None:
         """Learn from the bytes of one whole request, the head that was read from them and the keys that admitted it."""
         end = data.find(END)
-        found = CONTENT_LENGTH.findall(data, 0, end + 2)
+        found = list(CONTENT_LENGTH.finditer(data, 0, end + 2))
         if len(found) != 1 or not head.keep_alive or head.expects_continue or head.length != len(data) - end - len(END):
             return None
-        digits = CONTENT_LENGTH.search(data, 0, end + 2)
-        return digits and cls(head, generation, data[: digits.start(1)], data[digits.end(1) : end + len(END)])
+        first, last = found[0].span(1)
+        return cls(head, generation, data[:first], data[last : end + len(END)])
 
     def body_of(self, data: bytes) -> bytes | None:
         """Return the body when `data` is one whole request with this head, else None."""
@@ -63,7 +65,7 @@ class KnownHead(NamedTuple):
             return None
         at = len(self.before)
         begin = data.find(END, at) + len(END)
-        if data[at:begin] != b"%d%b" % (len(data) - begin, self.behind):
+        if data[at:begin] != b"%d" % (len(data) - begin) + self.behind:
             return None
         return data[begin:]
 

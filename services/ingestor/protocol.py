@@ -15,6 +15,7 @@ from services.ingestor import hec, otlp
 from services.ingestor.door import Door
 from services.ingestor.exchange import Exchange
 from services.ingestor.head import Head, KnownHead, without_upgrade
+from services.ingestor.lone import Lone
 from services.ingestor.peers import Peer
 from services.ingestor.replies import CURRENT_PATH, DEPRECATED_PATHS, ROOT_PATH
 
@@ -52,6 +53,7 @@ class IngestProtocol(HttpToolsProtocol):
         self._reading = self._has_body = False
         self._head_size = 0
         self._known: KnownHead | None = None
+        self._lone: Lone | None = None  # for requests with the known head
         self._dates: list[tuple[bytes, bytes]] | None = None
         self._date = b""
 
@@ -76,8 +78,11 @@ class IngestProtocol(HttpToolsProtocol):
         if known is not None and idle and known.generation == self._door.keys.generation:
             body = known.body_of(data)
             if body is not None:
-                self.cycle = exchange = Exchange(self._door, self, known.head, time.perf_counter())
-                exchange.whole(body)
+                lone = self._lone
+                if lone is None or lone.is_spent:
+                    lone = self._lone = Lone(self._door, self, known.head, 0.0)
+                self.cycle = lone
+                lone.again(body, time.perf_counter())
                 return
         head_of = self._began if self._reading else None
         self._has_body = False
@@ -85,7 +90,7 @@ class IngestProtocol(HttpToolsProtocol):
         if self._reading and head_of == self._began and not self._has_body:
             self._bound_head(len(data))
         if idle and isinstance(self.cycle, Exchange) and not self._reading:
-            self._known = self.cycle.known_by(data)
+            self._known, self._lone = self.cycle.known_by(data), None
 
     def on_message_begin(self) -> None:
         """Note the time; uvicorn's scope is only made for requests of the ASGI app."""

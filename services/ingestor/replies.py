@@ -21,6 +21,8 @@ _DEPRECATION = (
     b"x-api-deprecated: true\r\n"
     b"deprecation: @%d\r\n" % DEPRECATED_SINCE + b'link: <%s>; rel="successor-version"\r\n' % CURRENT_PATH
 )
+_ANY_ID = "00000000-0000-0000-0000-000000000000"  # as long as every other
+_ANY = Accepted(b"", _ANY_ID, _ANY_ID)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -31,6 +33,22 @@ def queued_event(event: Accepted, depth: int) -> bytes:
         f'{{"status":"queued","event_id":"{event.event_id}","correlation_id":"{event.correlation_id}",'
         f'"queue_depth":{depth}}}'
     ).encode()
+
+
+class QueuedReplies:
+    """Whole responses for single events, which differ in the ids alone while depth and second stay the same."""
+
+    def __init__(self) -> None:
+        self._depth, self._date = -1, b""
+        self._before = self._between = self._behind = ""
+
+    def reply(self, event: Accepted, depth: int, date: bytes) -> bytes:
+        """Return what `response` makes of `queued_event`."""
+        if depth != self._depth or date != self._date:
+            self._depth, self._date = depth, date
+            whole = response(HTTPStatus.OK, queued_event(_ANY, depth), date).decode()
+            self._before, self._between, self._behind = whole.split(_ANY_ID)
+        return f"{self._before}{event.event_id}{self._between}{event.correlation_id}{self._behind}".encode()
 
 
 def queued_batch(accepted: int, rejected: list[Rejected], depth: int) -> bytes:

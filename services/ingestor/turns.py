@@ -1,7 +1,7 @@
 """What waits for a push, in turn by peer: one with a thousand requests delays another's first by one turn."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from services.ingestor.peers import Peer
@@ -72,12 +72,13 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._peers)
 
-    def add(self, item: Submission) -> None:
-        """Let a request wait for its peer's turn."""
-        peer = item.peer
-        if not peer.waiting:
-            self._peers.append(peer)
-        peer.waiting.append(item)
+    def add(self, items: Iterable[Submission]) -> None:
+        """Let requests wait for their peers' turns."""
+        for item in items:
+            peer = item.peer
+            if not peer.waiting:
+                self._peers.append(peer)
+            peer.waiting.append(item)
 
     def next_group(self) -> Group:
         """Take what goes into one push."""

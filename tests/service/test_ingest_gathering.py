@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -80,13 +81,17 @@ class Asked:
 
     def __init__(self) -> None:
         self.read_by_itself: list[bytes] = []
-        self.pushed: list[Accepted] = []
+        self.held: list[Accepted] = []
+        self.failures: list[Exception] = []
 
     def read(self, body: bytes) -> None:
         self.read_by_itself.append(body)
 
-    def push(self, event: Accepted) -> None:
-        self.pushed.append(event)
+    def hold(self, event: Accepted) -> None:
+        self.held.append(event)
+
+    def fail(self, error: Exception) -> None:
+        self.failures.append(error)
 
 
 MADE = Accepted(b"{}", "id", "id")
@@ -99,13 +104,28 @@ async def test_requests_of_one_round_are_read_in_one_pass() -> None:
         passes.append(len(together))
         return [MADE if body != b"odd" else None for body in together]
 
-    gathering, asked = Gathering(read, lambda: NOW, lambda: True), [Asked() for _ in range(3)]
+    pushes: list[Sequence[Any]] = []
+    gathering = Gathering(read, lambda *requests: pushes.append(requests), lambda: NOW, lambda: True)
+    asked = [Asked() for _ in range(3)]
     for each, body in zip(asked, (b"1", b"odd", b"3"), strict=True):
         gathering.add(each, body)
-    await eventually(lambda: bool(asked[2].pushed), "the round")
+    await eventually(lambda: bool(pushes), "the round")
 
-    assert passes == [3]
-    assert [(each.read_by_itself, each.pushed) for each in asked] == [([], [MADE]), ([b"odd"], []), ([], [MADE])]
+    assert (passes, pushes) == ([3], [(asked[0], asked[2])])
+    assert [(each.read_by_itself, each.held) for each in asked] == [([], [MADE]), ([b"odd"], []), ([], [MADE])]
+
+
+async def test_requests_that_cannot_be_pushed_are_told_so() -> None:
+    def push(*_requests: Any) -> None:
+        raise ZeroDivisionError
+
+    gathering = Gathering(lambda bodies, _: [MADE for _ in bodies], push, lambda: NOW, lambda: True)
+    asked = [Asked() for _ in range(2)]
+    for each in asked:
+        gathering.add(each, b"body")
+    await eventually(lambda: bool(asked[1].failures), "the round")
+
+    assert [[type(error) for error in each.failures] for each in asked] == [[ZeroDivisionError]] * 2
 
 
 @pytest.mark.parametrize("may", [True, False])
@@ -113,12 +133,13 @@ async def test_where_they_cannot_be_read_together_each_is_read_by_itself(may: bo
     def fail(_together: Any, _receipt: Receipt) -> list[Accepted | None]:
         raise ZeroDivisionError
 
-    gathering, asked = Gathering(fail, lambda: NOW, lambda: may), [Asked() for _ in range(2)]
+    gathering = Gathering(fail, lambda *_: None, lambda: NOW, lambda: may)
+    asked = [Asked() for _ in range(2)]
     for each in asked:
         gathering.add(each, b"body")
     await eventually(lambda: bool(asked[1].read_by_itself), "the round")
 
-    assert [(each.read_by_itself, each.pushed) for each in asked] == [([b"body"], [])] * 2
+    assert [(each.read_by_itself, each.held) for each in asked] == [([b"body"], [])] * 2
 
 
 def test_senders_that_repeat_themselves_at_once_get_each_its_own_answer(

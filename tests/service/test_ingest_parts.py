@@ -138,9 +138,10 @@ class Pushed:
     def __init__(self) -> None:
         self.events = 0
 
-    def submit(self, submission: Submission) -> None:
-        self.events += len(submission.entries)
-        submission.taken(self.events)
+    def submit(self, *submissions: Submission) -> None:
+        for submission in submissions:
+            self.events += len(submission.entries)
+            submission.taken(self.events)
 
 
 def begun(commit: Any, instruments: IngestorInstruments) -> tuple[Door, Sink, Exchange]:
@@ -159,7 +160,7 @@ def begun(commit: Any, instruments: IngestorInstruments) -> tuple[Door, Sink, Ex
 def test_a_failure_within_the_ingestor_is_a_500_that_says_so_and_no_silence() -> None:
     instruments = IngestorInstruments(registry())
     # Without a queue behind the door every valid event fails.
-    door, sink, exchange = begun(None, instruments)
+    door, sink, exchange = begun(SimpleNamespace(submit=None), instruments)
     exchange.start()
     exchange.feed(b"[]")
     exchange.end()
