@@ -235,4 +235,4 @@ def test_what_counts_instructions_is_read_as_it_says_it() -> None:
 
 @pytest.mark.parametrize("piece", counted.PIECES)
 def test_each_piece_that_is_counted_runs(piece: str) -> None:
-    counted.PIECES[piece](instructions._input())()
+    counted.PIECES[piece](instructions.given())()
