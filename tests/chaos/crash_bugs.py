@@ -47,13 +47,14 @@ def reply_before_push() -> None:
 
         refused = taken
 
-    async def later(self: GroupCommit, answered: Answered) -> None:
+    async def later(self: GroupCommit, answered: list[Any]) -> None:
         await asyncio.sleep(LATER)
-        submit(self, answered)  # type: ignore[arg-type]
+        submit(self, *answered)
 
-    def at_once(self: GroupCommit, submission: Any) -> None:
-        answered = Answered(submission)
-        submission.taken(1)
+    def at_once(self: GroupCommit, *submissions: Any) -> None:
+        answered = [Answered(submission) for submission in submissions]
+        for submission in submissions:
+            submission.taken(1)
         _tasks.add(asyncio.create_task(later(self, answered)))
 
     GroupCommit.submit = at_once  # type: ignore[method-assign]
