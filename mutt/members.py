@@ -5,6 +5,7 @@ learned; a decoder that skipped them would not see what no reader of the queue c
 """
 
 import re
+from collections.abc import Set as AbstractSet
 from threading import Lock
 from typing import Any, ClassVar, cast
 
@@ -14,7 +15,7 @@ from msgspec import UNSET
 from mutt.fields import DEBUG
 from mutt.records import UNREADABLE, decode_object
 
-MOST_LEARNED = 48  # names; each costs every event a little
+MOST_LEARNED = 32  # names; each costs every event a little
 _NAME = re.compile(r"[A-Za-z0-9_.@:/ -]{1,64}")
 _UNKNOWN = "Object contains unknown field"
 
@@ -64,14 +65,27 @@ class Members:
             event = msgspec.convert(fields, self._looked_at)
         except UNREADABLE:
             return None
+        if not self.is_full:
+            self._learn(fields.keys() - self._names)
+        return event
+
+    def decode_any(self, raw: bytes) -> Event:
+        """Decode an event of any members; raises as `decode` does."""
+        return msgspec.convert(decode_object(raw), self._looked_at)
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether no more names are learned."""
+        return len(self._learned) >= MOST_LEARNED
+
+    def _learn(self, names: AbstractSet[str]) -> None:
         with self._learning:
             known = len(self._learned)
-            new = [name for name in fields.keys() - self._names - self._learned.keys() if _NAME.fullmatch(name)]
+            new = [name for name in names - self._learned.keys() if _NAME.fullmatch(name)]
             for number, name in enumerate(new[: MOST_LEARNED - known], known):
                 self._learned[name] = f"learned_{number}"
             if len(self._learned) > known:
                 self._renew()
-        return event
 
     def _renew(self) -> None:
         known = _with(self._looked_at, self._learned, forbid_unknown_fields=True)

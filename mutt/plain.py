@@ -3,7 +3,7 @@
 What is taken here becomes byte for byte what the careful reading makes of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -50,7 +50,9 @@ class Plain:
         are not `nested` have no bracket but their own.
         """
         _, id_head, window = receipt.moment
-        event_bytes, depth, members, required = self._event_bytes, self._depth, self._members, self._members.attributes
+        event_bytes, depth, members = self._event_bytes, self._depth, self._members
+        decode: Callable[[bytes], Event] = members.decode
+        required = members.attributes
         middle = f'","received_at":"{receipt.text}","event_timestamp":"'
         end = f'","traceparent":{_encode(receipt.traceparent).decode()}}},' if receipt.traceparent else '"},'
         made: list[Accepted | None] = []
@@ -60,13 +62,15 @@ class Plain:
                 add(None)  # decoded, it may be dozens of times as large
                 continue
             try:
-                event = members.decode(raw)
+                event = decode(raw)
             except msgspec.ValidationError as error:
                 new = members.decode_new(raw, error)
                 if new is None:
                     add(None)
                     continue
                 event = new
+                # What came with an event of names that are not learned has them too, and an error costs most.
+                decode = members.decode_any if members.is_full else members.decode
             except UNREADABLE:
                 add(None)
                 continue

@@ -4,6 +4,7 @@ import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,8 +52,11 @@ def test_ids_made_for_a_body_are_different_version_7_uuids_that_count_on(random:
     for each in {*made[:1], *made[-1:]}:
         assert (uuid.UUID(each).version, uuid.UUID(each).variant) == (7, uuid.RFC_4122)
     assert {each[:-3] for each in made} <= {made[0][:-3]} if made else not count
-    if made and len(set(random)) == 1:
-        assert made[0] == uuid7(1, random)
+
+
+@pytest.mark.parametrize("byte", [0, 0x5A, 0xFF])
+def test_the_id_of_a_single_event_is_random_to_its_end(byte: int) -> None:
+    assert Tails(lambda size: bytes([byte]) * size).ids(uuid7_head(1), 1) == [uuid7(1, bytes([byte]) * 10)]
 
 
 def test_no_two_bodies_get_the_same_id_however_large_they_are() -> None:

@@ -55,6 +55,21 @@ def test_no_more_than_some_names_are_learned_and_events_with_others_are_decoded_
     assert known == [True] * MOST_LEARNED + [False] * MOST_LEARNED
 
 
+def test_events_are_taken_the_same_once_no_more_names_are_learned() -> None:
+    intake, receipt = Intake(("message",), Limits(), bytes), Receipt(1795558200_000000)
+    raws = [raw_of(**{f"name{number}": number}) for number in range(MOST_LEARNED + 10)]
+    raws += [raw_of(source=None, other=1), raw_of(other=1).replace(b"1}", b"1e999}"), raw_of(other="x"), raw_of()]
+
+    for _ in range(2):
+        assert [intake.accept(raw, receipt) == intake.accept_carefully(raw, receipt) for raw in raws] == [True] * len(
+            raws
+        )
+        taken = intake.read(b"[" + b",".join(raws) + b"]", "", "", receipt)
+        assert [len(made.entry) for made in taken.accepted] == [
+            len(intake.accept_carefully(raw, receipt).entry) for raw in raws
+        ]
+
+
 def test_a_number_that_no_reader_can_hold_is_refused_in_a_new_member_and_in_a_known_one() -> None:
     members = Members(())
     raw = raw_of(size=1).replace(b"1}", b"1e999}")
