@@ -1,5 +1,6 @@
 """What is read to judge by: all rules, hosts and teams in one snapshot; and what was changed of one record."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -38,12 +39,15 @@ async def all_rows(queries: Queries, *, lock: bool = False) -> list[Row]:
     )
     if lock:
         statement += sql.SQL(" FOR UPDATE")
-    return [shown(row) for row in await queries.fetch("select", statement)]
+    rows = await queries.fetch("select", statement)
+    # In a thread: of thousands of rules it takes longer than whoever else is served should wait.
+    return await asyncio.to_thread(lambda: [shown(row) for row in rows])
 
 
 async def judge_of(queries: Queries, *, match_short: bool) -> Judge:
     """Return the rules, hosts and teams of this moment."""
-    rules = [rule_of(row) for row in await all_rows(queries)]
+    rows = await all_rows(queries)
+    rules = await asyncio.to_thread(lambda: [rule_of(row) for row in rows])  # in a thread as above
     dev = await queries.fetch("select", sql.SQL("SELECT hostname FROM development_hosts"))
     teams = await queries.fetch("select", sql.SQL("SELECT hostname, team_assignment FROM device_teams"))
     hosts = Hosts.of(
