@@ -18,6 +18,7 @@ Coroutines are tests (anyio_mode=auto); their fixtures run in the same loop. Nev
 (harness/waiting.py). With CI=true a skipped test is a failed one.
 """
 
+import gc
 import io
 import logging
 import os
@@ -57,6 +58,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("mutt")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Look for no garbage while tests are collected: nearly all that is made then stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Keep what stays out of every later look for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -39,7 +39,7 @@ def build(folder: Path) -> list[Manifest]:
 def _accumulate(folder: Path, made: list[Manifest]) -> list[Manifest]:
     """Add what the kustomization of `folder` holds to `made`, and change all of it as that says."""
     (path,) = folder.glob("kustomization.yaml")
-    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    said = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     assert set(said) <= KNOWN, f"{path}: {sorted(set(said) - KNOWN)} is nothing that this builder knows"
     for entry in said.get("resources", ()):
         made += _resource(folder, entry)
@@ -66,7 +66,8 @@ def _resource(folder: Path, entry: str) -> list[Manifest]:
         return _accumulate(there, [])
     assert folder.resolve() in there.resolve().parents, f"{folder}: kustomize reads no file outside: {entry}"
     # Dumped and read again, so that no two manifests share what an anchor named.
-    return [json.loads(json.dumps(each)) for each in yaml.safe_load_all(there.read_text(encoding="utf-8"))]
+    text = there.read_text(encoding="utf-8")
+    return [json.loads(json.dumps(each)) for each in yaml.load_all(text, yaml.CSafeLoader)]
 
 
 def _generate(generator: Manifest, made: list[Manifest]) -> None:
