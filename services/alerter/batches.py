@@ -174,7 +174,9 @@ class Batches:
                 event_id = uuid7(int(now.timestamp() * 1000), os.urandom(10))
                 work.dead[index] = undecodable(entry, error, event_id, now)
                 log.warning("an entry is not readable, it goes to the dead letters", problem=str(error), id=event_id)
-        self._shed(work, self._judge_depths(depths))
+        level = self._judge_depths(depths)
+        if not (batch.recoveries or batch.is_adopted):  # whoever claimed it before may have audited it
+            self._shed(work, level)
         if self._tracing is not None:
             traced_events = (
                 (judged.traceparent, {"mutt.event_id": judged.event_id}) for judged in work.judged.values()

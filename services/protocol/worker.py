@@ -45,7 +45,8 @@ log = get_logger(__name__)
 class Batch:
     """Claimed entries, the oldest first; each of them was recovered `recoveries` times, a lone one if more than once.
 
-    `depths` are those of the queues that the claim asked for; `claimed_at` is on the monotonic clock.
+    `depths` are those of the queues that the claim asked for; `claimed_at` is on the monotonic clock. Adopted ones were
+    in this worker's own list.
     """
 
     lease: Lease
@@ -53,6 +54,7 @@ class Batch:
     recoveries: int
     depths: list[int]
     claimed_at: float
+    is_adopted: bool = False
 
 
 class Settled(NamedTuple):
@@ -214,7 +216,7 @@ class Claims(ABC):
         self.doubt()  # there may be more
         log.info("adopted entries of the own list that were not in flight", entries=len(entries))
         self.hold(entries, lease)
-        return Batch(lease, entries, recoveries, [], time.monotonic())
+        return Batch(lease, entries, recoveries, [], time.monotonic(), is_adopted=True)
 
 
 class Worker(Claims):

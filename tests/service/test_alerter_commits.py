@@ -17,7 +17,7 @@ from tests.harness.entries import queue_entry
 from tests.harness.processes import StartService
 from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_for
-from tests.service.trail import ALERTS, DEAD, Trail
+from tests.service.trail import ALERTS, DEAD, FAST, Trail
 
 HELD = "mutt:processing:alerter:pair"
 ALONE: dict[str, Any] = {"ALERTER_BATCH_SIZE": "2", "POD_NAME": "pair"}
@@ -93,6 +93,23 @@ def test_batches_full_of_what_is_refused_take_no_longer_together_than_a_commit_m
     assert len(trail.wait_rows(8)) == 8
     wait_for(trail.nothing_is_held, "nothing is held")
     assert "PostgreSQL is away" not in alerter.log()
+
+
+def test_an_event_that_was_claimed_before_is_not_shed(trail: Trail, start_service: StartService) -> None:
+    trail.rule(match_string="page")
+    for key, value in (("warn_threshold", 1), ("shed_threshold", 2)):
+        trail.redis.set(f"mutt:config:alerter_queue_{key}", value)
+    event_id, entry = queue_entry("page before")
+    # Audited by a worker that died before it settled, and the alert queue has filled since.
+    trail.redis.lpush("mutt:processing:alerter:dead", entry)
+    trail.redis.lpush(ALERTS, queue_entry()[1], queue_entry()[1])
+    start_service("alerter", DYNAMIC_CONFIG_ENABLED="true", **FAST)
+    trail.wait_length(ALERTS, 3)
+    assert [str(row["event_id"]) for row in trail.wait_rows(1)] == [event_id]
+    trail.send(queue_entry("page after")[1])
+    trail.wait_length(DEAD, 1)
+    assert trail.entries(DEAD)[0]["_mutt"]["event_id"] != event_id
+    assert trail.length(ALERTS) == 3
 
 
 def test_a_row_that_waits_under_a_rule_that_no_database_has_goes_to_poison(
