@@ -1,14 +1,15 @@
 """An alert as Moogsoft wants it: signature, severity and the two payload profiles."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 
 from mutt.events import DecidedEvent
-from mutt.pairs import Problem, interface_of, match, problem_of
-from mutt.patterns import pattern_of
+from mutt.pairs import Problem, interface_of, interface_span, match, names_state, problem_of
+from mutt.patterns import MESSAGES_REMEMBERED, REMEMBERED_MAX, digits_alike, pattern_of
 
 __all__ = ["PROFILES", "Alert", "Problem", "alert_of", "body_of", "joined", "problem_of", "severity", "signature"]
 
@@ -43,6 +44,14 @@ class _Read(NamedTuple):
     source: str
     severity: int
     is_ordered: bool
+
+
+class _Message(NamedTuple):
+    """What messages that differ in digits only have in common; `interface` is where one is named."""
+
+    pattern: str
+    names_state: bool
+    interface: tuple[int, int] | None
 
 
 class _CustomInfo(msgspec.Struct, gc=False):
@@ -181,7 +190,8 @@ def _read(decided: DecidedEvent) -> _Read:
     source = event.source or ("snmp" if event.trap_oid else "syslog")
     level = event.severity
     weight = SEVERITY_OF_HANDLING.get(decided.handling, DEFAULT_SEVERITY) if level is None else SEVERITY[level]
-    found = match(event)
+    message = _message(event.message)
+    found = match(event) if message.names_state or event.trap_oid else None
     if found is not None:
         kind = found.family.name
         subject = f"{kind}:{found.instance}" if found.instance else kind
@@ -189,11 +199,21 @@ def _read(decided: DecidedEvent) -> _Read:
             weight = CLEAR
     else:
         kind = "unhandled" if decided.rule_id is None else f"rule-{decided.rule_id}"
-        subject = f"{kind}:{pattern_of(event.message).hash}"
-        if interface := interface_of(event):
+        subject = f"{kind}:{message.pattern}"
+        if interface := interface_of(event, message.interface):
             subject = f"{subject}:{interface}"
     text = _bounded(f"{event.hostname.lower().rstrip('.')}::{source}::{subject}")
     return _Read(text, kind, source, weight, found is not None)
+
+
+def _message(text: str) -> _Message:
+    data = text.encode()
+    return _known(digits_alike(data)) if len(data) <= REMEMBERED_MAX else _known.__wrapped__(data)
+
+
+@lru_cache(MESSAGES_REMEMBERED)
+def _known(message: bytes) -> _Message:
+    return _Message(pattern_of(message.decode()).hash, names_state(message), interface_span(message))
 
 
 def _bounded(text: str) -> str:

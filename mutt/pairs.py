@@ -185,7 +185,7 @@ def match(event: Event) -> Match | None:
     if known is not None:
         family, is_clear, problem_oid = known
         return Match(family, _instance(family, event, None), is_clear, problem_oid)
-    if not _ANY_STATE.search(event.message.encode()):
+    if not names_state(event.message.encode()):
         return None
     for family in FAMILIES:
         found = family.text.search(event.message) if family.text is not None else None
@@ -212,14 +212,22 @@ def problem_of(event: Event) -> Problem | None:
     return Problem(message, found.problem_oid, (event.severity, *others))
 
 
-def interface_of(event: Event) -> str:
-    """Return the first interface that the event names, lower-case, or ""."""
-    message = event.message.encode()
+def names_state(message: bytes) -> bool:
+    """Tell whether a message may be in a pair by its text; which digits it holds does not matter."""
+    return bool(_ANY_STATE.search(message))
+
+
+def interface_span(message: bytes) -> tuple[int, int] | None:
+    """Return where a message names its first interface; which digits it holds does not matter."""
     found = _INTERFACE.search(message)
-    if found is None:
+    return None if found is None else found.span()  # (groups are looked for by name, at several times the cost)
+
+
+def interface_of(event: Event, span: tuple[int, int] | None) -> str:
+    """Return the first interface that the event names, lower-case, or ""; `span` is its message's interface_span."""
+    if span is None:
         return _plain(_varbind(event.fields, INTERFACE_VARBINDS))
-    start, end = found.span()  # (its groups are looked for by name, at several times the cost)
-    return _plain(message[start:end].decode())
+    return _plain(event.message.encode()[slice(*span)].decode())
 
 
 def _down(found: Any) -> str:

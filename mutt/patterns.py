@@ -90,8 +90,13 @@ def pattern_of(message: str) -> Pattern:
     text = message.encode("utf-8", "surrogatepass")
     if len(text) > REMEMBERED_MAX:
         return _pattern(template(message))
-    alike = text.translate(_ALIKE if b"0x" not in text and b"0X" not in text else _ALIKE_BUT_0)
+    alike = digits_alike(text)
     return _known.get(alike) or _learnt(alike)
+
+
+def digits_alike(text: bytes) -> bytes:
+    """Return a message's bytes with its digits made alike, so that the same complaint has the same bytes."""
+    return text.translate(_ALIKE if b"0x" not in text and b"0X" not in text else _ALIKE_BUT_0)
 
 
 def _learnt(alike: bytes) -> Pattern:

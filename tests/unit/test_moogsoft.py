@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mutt import moogsoft
 from mutt.moogsoft import alert_of, body_of, severity, signature
-from mutt.pairs import INTERFACE_NAME, interface_of
+from mutt.pairs import INTERFACE_NAME, interface_of, interface_span, names_state
+from mutt.patterns import REMEMBERED_MAX, digits_alike, pattern_of
 from tests.unit.moog_events import CORRELATION_ID, EVENT_ID, decided, entry_of
 
 LINK_DOWN, LINK_UP = "1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4"
@@ -138,4 +139,23 @@ def test_an_interface_is_found_in_bytes_as_in_text(words: list[str]) -> None:
     message = " ".join(words)
     found = INTERFACE_NAME.search(message)
     expected = "" if found is None else found.group("instance").lower()
-    assert interface_of(decided(message).event) == expected
+    assert interface_of(decided(message).event, interface_span(message.encode())) == expected
+
+
+@given(
+    st.lists(
+        st.sampled_from(["Gi0/1", "eth9", "10", "0x", "0X1f", "é/1", "link", "_up", "down2", "3full", "_", "'", " "])
+    ).map("".join)
+    | st.text("019xX ethGilnkupdow/._-é'", max_size=60)
+)
+def test_messages_that_differ_in_digits_only_are_read_alike(message: str) -> None:
+    data = message.encode()
+    expected = (pattern_of(message).hash, names_state(data), interface_span(data))
+    assert moogsoft._known.__wrapped__(digits_alike(data)) == moogsoft._message(message) == expected
+
+
+def test_a_long_message_is_read_but_not_remembered() -> None:
+    before = moogsoft._known.cache_info().currsize
+    long = decided("x" * REMEMBERED_MAX + " eth7 went down for 3 s")
+    assert signature(long).endswith(":eth7")
+    assert moogsoft._known.cache_info().currsize == before

@@ -170,7 +170,8 @@ def test_any_text_is_read_without_an_error(message: str) -> None:
     event = event_of(message, fields={message: message, "list": [message, {"oid": message}]})
     pairs.match(event)
     pairs.problem_of(event)
-    assert len(pairs.interface_of(event)) <= pairs.MAX_INSTANCE
+    span = pairs.interface_span(event.message.encode())
+    assert len(pairs.interface_of(event, span)) <= pairs.MAX_INSTANCE
 
 
 @given(
