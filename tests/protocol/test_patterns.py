@@ -162,9 +162,10 @@ async def test_a_counter_that_is_no_counter_leaves_the_batch_where_it_is(redis_c
     with pytest.raises(ResponseError, match="WRONGTYPE mutt:unhandled:p is a list, not a string"):
         await worker.settle(batch.lease, batch.entries, pattern_actions(group("p", (0,))))
     await redis_client.delete("mutt:unhandled:p")
-    await redis_client.set("mutt:unhandled:p", "x")
-    with pytest.raises(ResponseError):
-        await worker.settle(batch.lease, batch.entries, pattern_actions(group("p", (0,))))
+    for value in ("x", "5.5", "1e3", " 7", "", "0x10"):
+        await redis_client.set("mutt:unhandled:p", value)
+        with pytest.raises(ResponseError, match="mutt:unhandled:p holds no number: delete it"):
+            await worker.settle(batch.lease, batch.entries, pattern_actions(group("p", (0,))))
     assert await redis_client.llen(worker.processing) == 1
 
 

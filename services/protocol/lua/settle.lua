@@ -61,6 +61,8 @@ for group = 1, groups do
   if type(value) == 'table' then
     wanted[counter] = 'string'
     value = nil
+  elseif value and not string.find(value, '^%d+$') then
+    return redis.error_reply('ERR ' .. counter .. ' holds no number: delete it')
   elseif not value then
     room = room or cap - redis.call('ZCOUNT', KEYS[4], string.format('(%.0f', now_ms()), '+inf')
     fresh[group], past[group] = room > 0, room <= 0
