@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mutt.events import decode_entry
 from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, TABLE_MAX, RuleBook
 from mutt.pairs import CLEAR_OIDS, CLEAR_WORDS, problem_of
-from mutt.rules import Rule
+from mutt.rules import Rule, rank
 from tests.harness.entries import queue_entry
 
 
@@ -139,6 +139,7 @@ def test_the_book_agrees_with_one_rule_after_the_other(
 
 
 @given(some_rules, some_rules, texts, st.none() | st.integers(0, 2), st.none() | oids)
+@example([rule(1, "a")], [rule(1, "b")], "b", None, None)
 @settings(max_examples=100, deadline=None)
 def test_a_book_that_takes_over_what_was_compiled_before_decides_as_one_made_anew(
     earlier: list[Rule], now: list[Rule], message: str, severity: int | None, oid: str | None
@@ -146,6 +147,9 @@ def test_a_book_that_takes_over_what_was_compiled_before_decides_as_one_made_ane
     before = RuleBook([*earlier, *OTHERS], OTHER_BOOK)
     book = RuleBook([*now, *OTHERS], before)
     assert book.first_match(message, severity, oid) == reference(now, message, severity, oid)
+    assert [part.rule for part in book.parts()] == sorted(
+        (each for each in [*now, *OTHERS] if each.is_active), key=rank
+    )
     same = {id(part) for part in before.parts()} & {id(part) for part in book.parts()}
     assert len(same) >= len(OTHERS)
 
