@@ -9,7 +9,7 @@ from functools import partial
 from secrets import token_hex
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
@@ -22,6 +22,7 @@ from mutt.server_settings import SENTINEL, RedisSettings
 from mutt.tls_faults import NO_TLS, Server, explain
 from services.logging_utils import get_logger
 from services.redis_packing import MANY, pack
+from services.redis_pool import Pool
 from services.runtime.passwords import RotatingPassword
 from services.runtime.secrets import SecretSource
 from services.runtime.sentinels import NoPrimaryError, Primary
@@ -95,7 +96,7 @@ def connect(
             "ssl_check_hostname": True,
             "ssl_ca_certs": settings.ca_cert_path,
         }
-    return Redis.from_pool(BlockingConnectionPool(connection_class=kind, **options))
+    return Redis.from_pool(Pool(connection_class=kind, **options))
 
 
 async def close(client: Redis) -> None:
@@ -221,6 +222,12 @@ class _Rotating(Connection):
             await self.disconnect(nowait=True)
             raise RedisConnectionError(f"{self.host}:{self.port} is no longer the primary: its reply does not count")
         return reply
+
+    async def connect(self) -> None:
+        if self.is_connected:  # the pool asks before each command
+            self._trouble.note(None)
+        else:
+            await super().connect()  # type: ignore[no-untyped-call]
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         try:

@@ -51,7 +51,7 @@ class Intake:
         if len(self._flight) and room < size:
             await asyncio.sleep(GATHER)
             room = self._room(size)
-        if room <= 0 or self._flight.is_exclusive:
+        if room <= 0 or (room < size and self._has_plenty(size)) or self._flight.is_exclusive:
             await self._flight.wait(self._flight.left, WAKE_SECONDS)
             return True
         if self._breaker.throttle_left:
@@ -72,11 +72,18 @@ class Intake:
             await self._breaker.report([(permission.generation, Result.UNKNOWN)])
         return True
 
+    def _has_plenty(self, size: int) -> bool:
+        """Tell whether every request that ends can be followed by another for a while: the next claim can be larger."""
+        return self._flight.ready(self._carried(size)) >= self._settings.concurrency
+
     def _room(self, size: int) -> int:
         """Return how many more may be held: what can be sent at once, what comes next, and what waits for its like."""
-        carried = size if self._settings.batch_mode == "events" else 1
-        most = self._settings.concurrency * (carried + AHEAD)
+        most = self._settings.concurrency * (self._carried(size) + AHEAD)
         return most + min(self._flight.blocked, BLOCKED_MOST) - len(self._flight)
+
+    def _carried(self, size: int) -> int:
+        """Return how many alerts a request carries at most."""
+        return size if self._settings.batch_mode == "events" else 1
 
     async def _claim(self, most: int, *, block: bool) -> Batch | None:
         # What is in flight now may become a retry while the claim blocks, and would wait for the end of the block.
