@@ -125,11 +125,20 @@ class Shed(Alerter):
         """Nothing more."""
         return self.stage.wait_healthy(victim)
 
+    def live_on(self, victim: Victim) -> bool:
+        """Queue an event that nobody has claimed before."""
+        if not super().live_on(victim):
+            return False
+        self.send("PAGE after the kill")
+        return super().live_on(victim)
+
     def faults(self) -> Iterable[str]:
         """Every event is in the audit or shed, never both; what was claimed before the kill is not shed after it."""
         dead = ids(entries(self.stage, NAMES.alerter_dlq))
         alerts = ids(entries(self.stage, NAMES.alert_queue)) - self.before
         yield from compare("rows and dead letters", audited(self.stage) + dead, self.events)
+        if not dead:
+            yield "nothing was shed"
         owed = {each for each, message in self.events.items() if message.startswith(("PAGE", "MAIL"))}
         yield from compare("alerts and dead letters", alerts + dead, owed)
         yield from orphans(self.stage)
