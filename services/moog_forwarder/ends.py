@@ -41,11 +41,9 @@ class Ends:
     def taken(self, requests: Sequence[tuple[Sequence[Item], Answer]]) -> None:
         """End requests that Moogsoft took, as `resolved` ends any, all at once."""
         now = datetime.now(UTC)
-        for generation, some in groupby(requests, lambda one: one[0][0].generation):
-            items: list[Item] = []
-            for group, answer in some:
-                items += group
-                self._note(group, now, answer.status, TAKEN)
+        for (generation, status), some in groupby(requests, lambda one: (one[0][0].generation, one[1].status)):
+            items = [item for group, _ in some for item in group]
+            self._note(items, now, status, TAKEN)
             self._settler.put(
                 Ended(
                     [leaving(item, Resolution(Move.DONE, item.entry), sent=True) for item in items],
