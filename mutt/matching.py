@@ -9,7 +9,7 @@ which `str.lower` does not: "contains" means that the casefolded match_string is
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ STRETCH, OVERLAP = 1024, 4 * LITERAL_MAX
 SHARED_MAX = 32
 # Up to this many of those are as fast one by one.
 SET_FROM = 4
-# Up to so many literals a table of all states (DFA) stays in the processor's caches, and is quicker than a tree.
-TABLE_MAX = 128
+# Up to so many bytes of literals a table of all states (DFA), a KiB each, stays in the processor's caches: quicker.
+TABLE_MAX = 2048
 # How much rarer each further character of a literal makes it, up to a length past which all count as rare.
 RARER, RARE_LENGTH = 4.0, 6
 
@@ -156,10 +156,9 @@ class RuleBook:
             self._sure.append(sure)
             literals.append(value)
         self._arcs = max((oid.count(".") for oid in self._oids), default=0)
-        made_as = Implementation.DFA if len(literals) <= TABLE_MAX else Implementation.ContiguousNFA
         # Given one by one, and not as a list, they let other threads run between two of them.
-        texts = chain(_CLEAR_ENDS, (literal.encode("utf-8", "surrogatepass") for literal in literals))
-        self._find = BytesAhoCorasick(texts, MatchKind.Standard, made_as).find_matches_as_indexes
+        texts = chain(_CLEAR_ENDS, map(_whole, literals))
+        self._find = BytesAhoCorasick(texts, MatchKind.Standard, made_as(literals)).find_matches_as_indexes
         # Which severities rules ask for: an event of any other is treated alike.
         self.severities = frozenset(entry.severity for entry in self._entries)
         self._set = RegexSet([self._entries[place].rule.match_string or "" for place in self._unfiled])
@@ -183,7 +182,7 @@ class RuleBook:
             folded = text.lower() + _END
             may_clear = False
         else:
-            folded = message.casefold().encode("utf-8", "surrogatepass")
+            folded = _whole(message.casefold())
             # What folds to a letter or a digit is none to RE2.
             may_clear = any(word in folded for word in _CLEAR_WORDS)
         found = self._find(folded, True) if len(folded) <= STRETCH else self._find_long(folded)
@@ -287,6 +286,16 @@ def _cost(option: frozenset[Key], shared: Counter[Key]) -> float:
     return sum(
         shared[key] / RARER ** (RARE_LENGTH if key[0] == OID else min(len(key[1]), RARE_LENGTH)) for key in option
     )
+
+
+def made_as(literals: Sequence[str]) -> Implementation:
+    """Return which automaton is the best for these literals, of which none is empty."""
+    small = sum(len(_whole(literal)) for literal in literals[: TABLE_MAX + 1]) <= TABLE_MAX
+    return Implementation.DFA if small else Implementation.ContiguousNFA
+
+
+def _whole(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _encoded(message: str) -> bytes:

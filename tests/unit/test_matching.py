@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 import pytest
 import re2
+from ahocorasick_rs import Implementation
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mutt.events import decode_entry
-from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, TABLE_MAX, RuleBook
+from mutt.matching import LITERAL_MAX, OVERLAP, SHARED_MAX, STRETCH, TABLE_MAX, RuleBook, made_as
 from mutt.pairs import CLEAR_OIDS, CLEAR_WORDS, problem_of
 from mutt.rules import Rule, rank
 from tests.harness.entries import queue_entry
@@ -111,8 +112,8 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 some_rules = st.lists(rules(), max_size=12, unique_by=lambda each: each.id)
-# Of which none ever holds, and which are too many for a table.
-OTHERS = [rule(1000 + number, f"other {number}", priority=1) for number in range(TABLE_MAX + 1)]
+# Of which none ever holds, and which are too much for a table.
+OTHERS = [rule(1000 + number, f"other {number:058}", priority=1) for number in range(TABLE_MAX // LITERAL_MAX + 1)]
 OTHER_BOOK = RuleBook(OTHERS)
 
 
@@ -268,6 +269,14 @@ def test_inactive_rules_are_not_in_the_book() -> None:
     book = RuleBook([rule(1, "x", active=False)])
     assert len(book) == 0
     assert book.first_match("x", None, None) is None
+
+
+def test_few_short_literals_are_a_table_and_many_or_long_ones_a_tree() -> None:
+    few = "abcdefghijklmnop"
+    most = [few] * (TABLE_MAX // len(few))
+    assert made_as([]) == made_as(most) == Implementation.DFA
+    assert made_as([*most, "a"]) == Implementation.ContiguousNFA
+    assert made_as(["\U00010400" * LITERAL_MAX] * (TABLE_MAX // LITERAL_MAX)) == Implementation.ContiguousNFA
 
 
 @pytest.mark.parametrize("letter", ["x", "ß", "\U00010401"])
