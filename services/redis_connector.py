@@ -204,12 +204,18 @@ class _Rotating(Connection):
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if self.is_connected and self.is_left:
             await self.disconnect(nowait=True)  # and the command goes over one to the successor
+        task: Any = asyncio.current_task()
+        cancelled = task.cancelling()
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
             # uvloop's word for a connection that closed in between; callers know only the client's errors.
             await self.disconnect(nowait=True)
             raise RedisConnectionError(str(error)) from error
+        if task.cancelling() > cancelled:
+            # The client sends by `asyncio.wait_for`, which in Python 3.11 swallows a cancellation as the sending ends.
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:

@@ -61,9 +61,10 @@ async def work(process: Process[RemediationSettings, RemediationInstruments], le
         return False
 
     settings = process.settings
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(repeat(process, "lease", keep, idle=settings.lease_seconds / 3, vital=True))
-        tasks.create_task(repeat(process, "scan", scan, idle=settings.scan_interval))
+    async with background() as start:
+        keeping = start("lease", repeat(process, "lease", keep, idle=settings.lease_seconds / 3, vital=True))
+        scanning = start("scan", repeat(process, "scan", scan, idle=settings.scan_interval))
+        await asyncio.wait({keeping, scanning})
 
 
 if __name__ == "__main__":

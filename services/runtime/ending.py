@@ -7,7 +7,7 @@ CANCEL_SECONDS = 0.2
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they have ended: the Redis client swallows a cancellation that comes while it connects."""
+    """Cancel tasks until they have ended: a library may swallow a cancellation, as `asyncio.wait_for` of 3.11 does."""
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:

@@ -107,8 +107,12 @@ async def background() -> AsyncIterator[Start]:
                 started.append(group.create_task(work, name=name))
                 return started[-1]
 
-            yield start
-            await end(*started)
+            try:
+                yield start
+            finally:
+                # The group cancels each once, and that may be swallowed; nor may another failure interrupt the ending.
+                ending = asyncio.create_task(end(*started))
+                await asyncio.wait({ending})
     except BaseExceptionGroup as group_of_one_or_more:
         # What failed first says why the process ends; the exit status goes by its kind.
         raise group_of_one_or_more.exceptions[0] from None
