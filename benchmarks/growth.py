@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 importlib.import_module(TABLES[name]).main(_common(options))
                 continue
             if name in rows_page.ROWS:
-                rows_page.main([name, *_common(options)])
+                failed += [name] * rows_page.main([name, *_common(options)])
                 continue
             result = grow(name, option)
         except (Exception, SystemExit) as reason:  # noqa: BLE001  (the others are measured all the same)

@@ -32,7 +32,7 @@ def table(outcome: measuring.Outcome) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the page where that is wanted."""
+    """Measure, print, and write the page where that is wanted; returns 1 where a side could not be measured."""
     parser = measuring.arguments(__doc__)
     parser.add_argument("name", choices=ROWS)
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = f"`python -m benchmarks.rows_page {options.name} --runs {outcome.runs}{scale}`, {facts.today()}"
         heading = f"{told}; {facts.sentence(facts.facts())}. {outcome.conditions[0].upper()}{outcome.conditions[1:]}."
         performance_page.replace(options.name, f"{heading}\n\n{table(outcome)}")
-    return 0
+    return int(any(side.per_second is None for side in outcome.sides))
 
 
 if __name__ == "__main__":

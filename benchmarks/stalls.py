@@ -152,8 +152,8 @@ async def stalled(settings: DatabaseSettings, password: str, act: Act) -> Figure
         seconds = time.perf_counter() - started
         for task in beside:
             task.cancel()
-        notes = {"most ms": stage.most * 1000, "most own ms": stage.own * 1000, "seconds": seconds}
-        return Figure(1 / max(stage.most, TICK), notes=notes)
+        most = {"most ms": stage.most * 1000, "most own ms": stage.own * 1000}
+        return Figure(1 / max(stage.most, TICK), notes={**most, "seconds": seconds, "rules": len(stage.caches.book)})
 
 
 @contextmanager

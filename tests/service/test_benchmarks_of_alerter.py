@@ -29,3 +29,4 @@ def test_the_longest_stall_is_told_of_each_act(act: stalls.Act, own_database_url
     figure = uvloop.run(stalls.stalled(settings, environ["DB_PASS_CURRENT"], act))
     assert figure.per_second > 0
     assert figure.notes["most ms"] >= figure.notes["most own ms"] >= 0
+    assert figure.notes["rules"] == 10

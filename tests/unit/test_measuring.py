@@ -1,5 +1,6 @@
 """The frame of the benchmarks: what is made of figures, without measuring any."""
 
+import contextlib
 import itertools
 import json
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, counted, instructions, measuring, rows_page, table, table_text
+from benchmarks import compare, counted, growth, instructions, measuring, rows_page, table, table_text
 from benchmarks.compare import Change
 from benchmarks.measuring import Bench, Figure, Floor, NotHere, Side
 
@@ -236,3 +237,12 @@ def test_what_counts_instructions_is_read_as_it_says_it() -> None:
 @pytest.mark.parametrize("piece", counted.PIECES)
 def test_each_piece_that_is_counted_runs(piece: str) -> None:
     counted.PIECES[piece](instructions.given())()
+
+
+def test_a_row_of_the_page_that_could_not_be_measured_ends_its_command_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_: float) -> Figure:
+        raise measuring.NotHere("one core is too few")
+
+    made = row(Side("four", "four of them", measure))
+    monkeypatch.setattr("benchmarks.instances.bench", lambda _: contextlib.nullcontext(made))
+    assert growth.main(["instances", "--runs", "1"]) == 1
