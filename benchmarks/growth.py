@@ -38,7 +38,8 @@ def make(name: str) -> Make:
 def how(option: Option) -> str:
     """Return the options that give a curve again."""
     runs = "" if option.runs == (1 if option.quick else 3) else f" --runs {option.runs}"
-    return (" --quick" if option.quick else "") + runs
+    synced = "" if option.appendfsync == "off" else f" --appendfsync {option.appendfsync}"
+    return (" --quick" if option.quick else "") + runs + synced
 
 
 def grow(name: str, option: Option) -> dict[str, Any]:

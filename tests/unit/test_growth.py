@@ -131,3 +131,8 @@ def test_a_curve_that_cannot_be_measured_leaves_the_others_and_is_told(
     assert "queue: not measured: a load generator failed" in told
     assert "It costs the same: kept" in told
     assert growth.main(["rules"]) == 0
+
+
+def test_a_curve_tells_all_options_that_give_it_again() -> None:
+    assert growth.how(Option()) == growth.how(Option(runs=3)) == ""
+    assert growth.how(Option(quick=True, runs=2, appendfsync="always")) == " --quick --runs 2 --appendfsync always"
