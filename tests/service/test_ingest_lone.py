@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mutt.intake import Accepted
@@ -27,6 +27,7 @@ from tests.service.test_ingest_parts import Pushed, Sink, begun
 IDS = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 REFUSAL = Refusal(503, "redis", "send again", 3, {"queue_depth": 7})
 PLAIN = json.dumps(event()).encode()
+KEY = (b"x-api-key", b"k")
 TYPES = [(b"content-type", b"application/json"), (b"content-type", b"application/x-ndjson")]
 
 
@@ -95,12 +96,13 @@ async def told(answer: Answer, commit: Pushed, head: Head, sent: list[bytes], ro
     st.sampled_from([Pushed, Refusing]),
     st.builds(
         partial(Head, keep_alive=True),
-        st.tuples(st.just((b"x-api-key", b"k")), st.sampled_from(TYPES)),
+        st.tuples(st.just(KEY), st.sampled_from(TYPES)),
         deprecated=st.booleans(),
     ),
     st.booleans(),
     st.sampled_from([100, 1_000_000]),
 )
+@example([PLAIN, PLAIN], Pushed, Head([KEY, TYPES[0]], deprecated=False, keep_alive=True), True, 1_000_000)
 def test_a_request_that_is_known_is_answered_like_any_other(
     sent: list[bytes], commit: type[Pushed], head: Head, keep: bool, room: int
 ) -> None:
@@ -117,14 +119,26 @@ def test_a_request_that_is_known_is_answered_like_any_other(
 
 async def test_one_object_serves_a_connection_until_it_has_said_anything_unusual() -> None:
     door, sink, _ = begun(Pushed(), IngestorInstruments(registry()))
-    head, answer = Head([(b"x-api-key", b"k")], deprecated=False, keep_alive=True), Again()
+    head, answer = Head([KEY], deprecated=False, keep_alive=True), Again()
     served = []
-    for body in (PLAIN, PLAIN, b"{}", PLAIN, PLAIN + b" " * SMALL_BYTES, PLAIN):
+    for body in (PLAIN, PLAIN, b"{}", PLAIN, b"{" + b" " * SMALL_BYTES + PLAIN[1:], PLAIN):
         served.append(exchange := answer(door, sink, head, body))
         while not exchange.response_complete:  # noqa: ASYNC110  (a round of the loop or two)
             await asyncio.sleep(0)
 
     assert [served.index(each) for each in served] == [0, 0, 0, 3, 3, 5]
+
+
+async def test_a_refusal_of_a_known_request_names_the_correlation_id_of_its_event() -> None:
+    door, sink, _ = begun(Refusing(), IngestorInstruments(registry()))
+    head, answer, name = Head([KEY], deprecated=False, keep_alive=True), Again(), "0190b8a0-0000-7000-8000-000000000001"
+    for _ in range(2):
+        exchange = answer(door, sink, head, json.dumps(event(correlation_id=name)).encode())
+        while not exchange.response_complete:  # noqa: ASYNC110  (a round of the loop or two)
+            await asyncio.sleep(0)
+
+    refusal = sink.sent[sink.sent.index(b"HTTP/1.1 503 ") :]
+    assert name.encode() in refusal
 
 
 @pytest.mark.parametrize("depth", [1, 9, 10, 99_999, 100_000])
