@@ -89,8 +89,8 @@ class Sender:
                 # It may wait for the limiter for longer than the lease lasts, and would lose it each time.
                 await self._breaker.renew_probe()
             grant = await self._acquire(wanted)
-            if not self._breaker.has_told:
-                continue
+            if self._process.stopping.is_set() or not self._breaker.has_told:
+                continue  # nobody would wait for the end of a request begun while the process stops
             for group in self._flight.take(grant.tokens, size):
                 self._start(group)
             if grant.tokens < wanted:
