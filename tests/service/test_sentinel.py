@@ -163,6 +163,7 @@ async def test_a_primary_that_nobody_knows_is_named_with_its_setting(fleet: Flee
 
 
 async def test_a_replica_that_is_away_is_waited_for_until_the_sentinels_forget_it(fleet: Fleet) -> None:
+    fleet.wait_in_step()
     environment = {**fleet.environment, "REDIS_TLS_ENABLED": "false", "REDIS_PASS_CURRENT": fleet.primary.password}
     settings = read(RedisSettings, environment | {"REDIS_DURABLE": "true"})
     client = redis_connector.connect(settings, EnvironmentSecrets(environment))
