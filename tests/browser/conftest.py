@@ -9,9 +9,17 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.console import ENVIRONMENT, PATIENCE, Console
+from tests.harness import programs
 from tests.harness.processes import StartService
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+# The shell draws the same pages for two thirds of the CPU of the whole browser.
+SHELL = programs.find("chromium-headless-shell")
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or (SHELL and str(SHELL.path))
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -34,7 +42,8 @@ def browser() -> Iterator[Browser]:
             "the browser tests need Chromium: apt-get install chromium, or set CHROMIUM to the path of a Chromium"
         )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(FLAGS))
+        environment: dict[str, str | float | bool] | None = {**SHELL.environment} if SHELL else None
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(FLAGS), env=environment)
         yield browser
         browser.close()
 

@@ -18,7 +18,7 @@ from tests.chaos.points import AFTER, BEFORE, STEPS
 from tests.chaos.stage import chosen_seed
 from tests.harness.servers import Databases
 
-NUMBER = 36  # points of a seed, at least one of each path
+NUMBER = 24  # points of a seed, at least one of each path
 BUGS = {
     "audit_after_settle": Point("audit", "alerter.settle", AFTER),
     "reply_before_push": Point("ingest", "ingestor.push", BEFORE),

@@ -30,9 +30,10 @@ PACKAGES = {
     "curl": "curl",
     "rsync": "rsync",
     "wrk": "wrk",
+    "chromium-headless-shell": "chromium-headless-shell",
 }
 # Programs that are on no PATH.
-FOLDERS = {"postgres": POSTGRES, "initdb": POSTGRES, "pg_ctl": POSTGRES}
+FOLDERS = {"postgres": POSTGRES, "initdb": POSTGRES, "pg_ctl": POSTGRES, "chromium-headless-shell": "chromium"}
 
 
 class Program(NamedTuple):
