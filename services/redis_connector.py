@@ -231,9 +231,13 @@ class _Rotating(Connection):
 
     async def connect(self) -> None:
         if self.is_connected:  # the pool asks before each command
-            self._trouble.note(None)
-        else:
-            await super().connect()  # type: ignore[no-untyped-call]
+            writer: Any = self._writer
+            if not writer.is_closing():
+                self._trouble.note(None)
+                return
+            # It was reset while it lay in the pool; the client itself notices only those that were ended in order.
+            await self.disconnect(nowait=True)
+        await super().connect()  # type: ignore[no-untyped-call]
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
         try:

@@ -4,6 +4,7 @@ proxy.url                       the server's URL with the proxy's port in it
 proxy.lose_reply(b"EVALSHA")    the next request that holds these bytes is executed, its reply is lost
 proxy.cut() / proxy.mend()      all connections are reset and new ones refused / accepted again
 proxy.hang() / proxy.mend()     nothing passes in either direction, connections stay open
+proxy.hang_after(b"EVALSHA")    the same from the next request on that holds these bytes: its reply is the first to wait
 proxy.aim(port)                 new connections go to another server, as an address that is taken over
 proxy.reset()                   all connections are reset, new ones are accepted
 proxy.slow(0.3) / .mend()       each reply comes late, by this much or up to twice as much
@@ -61,11 +62,13 @@ class Proxy:
         self._flowing.set()
         self._marker: bytes | None = None
         self._after = b""
+        self._last: bytes | None = None
         self._delay = 0.0
         self._halving: tuple[int, bool] | None = None
         self._replied = itertools.count(1)
         self._listener: socket.socket | None = None
         self.lost = threading.Event()
+        self.hung = threading.Event()
         # Not one of the system's choice: while the proxy is cut, an outgoing connection might be given it.
         self.port = free_port()
         self._listen()
@@ -108,6 +111,11 @@ class Proxy:
     def hang(self) -> None:
         """Let nothing pass."""
         self._flowing.clear()
+
+    def hang_after(self, marker: bytes) -> None:
+        """Let nothing pass once a request that holds `marker` has: it is executed, its reply waits for `mend`."""
+        self.hung.clear()
+        self._last = marker
 
     def mend(self) -> None:
         """Undo `cut`, `hang`, `slow` and `halve`; what has been halved stays so until its connection ends."""
@@ -158,6 +166,10 @@ class Proxy:
             pair.has_led = pair.has_led or self._after in data
             if self._marker is not None and pair.has_led and self._marker in data:
                 self._marker, pair.losing = None, True
+            if self._last is not None and self._last in data:
+                self._last = None
+                self.hang()
+                self.hung.set()
             if not _send(pair.server, data):
                 break
         self._forget(pair)

@@ -10,6 +10,7 @@ from redis import Redis
 
 from mutt import keys
 from scripts.devtools.embedded import RedisServer
+from services import rate_limiter
 from services.protocol import retries, worker
 from services.protocol.script import Script
 from tests.harness.processes import ServiceProcess, StartService, fetch
@@ -272,6 +273,24 @@ def test_sigterm_lets_requests_under_way_end_and_hands_back_the_rest(
     assert stage.held() == 0
     assert not stage.redis.exists("mutt:heartbeat:moog:ending")
     assert not stage.redis.exists(keys.recoveries("moog"))
+
+
+def test_no_request_is_begun_once_sigterm_has_come(
+    stage: Stage, moogsoft: Moogsoft, start: Start, between: Proxy
+) -> None:
+    answered = threading.Event()
+    moogsoft.answer = lambda _: Reply(until=answered)
+    forwarder = start(REDIS_PORT=str(between.port))
+    between.hang_after(rate_limiter._script.digest.encode())
+    stage.send("granted too late")
+    assert between.hung.wait(45)
+    forwarder.signal(signal.SIGTERM)
+    forwarder.wait_log("stopping")
+    between.mend()
+    assert forwarder.process.wait(60) == 0
+    answered.set()
+    assert moogsoft.requests == [], "its end is awaited by nobody, and the alert is handed back"
+    assert stage.queued() == ["granted too late"]
 
 
 def test_sigterm_does_not_wait_longer_than_the_grace(stage: Stage, moogsoft: Moogsoft, start: Start) -> None:

@@ -1,6 +1,8 @@
 """The pool of connections to Redis: as many as are allowed, in turn, and each comes back."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -10,6 +12,8 @@ from mutt.server_settings import RedisSettings
 from scripts.devtools.services import redis_environment
 from services import redis_connector
 from services.runtime.secrets import EnvironmentSecrets
+from tests.harness.proxy import Proxy
+from tests.harness.waiting import eventually
 
 
 def client_of(redis_url: str, connections: int) -> Redis:
@@ -32,6 +36,20 @@ async def test_no_more_connections_are_made_than_are_allowed_and_all_callers_are
     name = client.connection_pool.connection_kwargs["client_name"]
     assert all(await asyncio.gather(*(client.ping() for _ in range(40))))
     assert sum(found["name"] == name for found in await client.client_list()) == 3
+    await client.aclose()
+
+
+async def test_no_command_fails_because_connections_were_reset_before_it(
+    proxy: Callable[[str], Proxy], redis_url: str
+) -> None:
+    between = proxy(redis_url)
+    client = client_of(between.url, 3)
+    assert all(await asyncio.gather(*(client.ping() for _ in range(3))))
+    held: Any = list(client.connection_pool._available_connections)
+    assert len(held) == 3
+    between.reset()
+    await eventually(lambda: all(one._writer.is_closing() for one in held), "connections that are known to have ended")
+    assert all(await asyncio.gather(*(client.ping() for _ in range(3))))
     await client.aclose()
 
 
