@@ -15,7 +15,7 @@ BATCH = 100
 def curve(option: Option) -> Iterator[Curve]:
     """Give the curve."""
     seconds = 1.0 if option.quick else 4.0
-    out = 10_000 if option.quick else 50_000
+    out = 10_000 if option.quick else 150_000
     entries = Entries()
     with machine.servers(option.appendfsync) as servers:
         stage = Stage(servers)
