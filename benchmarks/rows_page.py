@@ -18,16 +18,21 @@ ROWS = ("instances", "stalls", "rules_memory")
 def table(outcome: measuring.Outcome) -> str:
     """Return a row with all its notes as a table of the page."""
     names = list(dict.fromkeys(name for side in outcome.sides for name in side.notes))
-    heads = ["", f"{outcome.unit}/s (least-most)", "CPU µs", *(name.replace("_", " ") for name in names)]
+    # The rate of a stall is one over how long it lasted: its notes say that in milliseconds.
+    has_rate = outcome.name != "stalls"
+    rates = [f"{outcome.unit}/s (least-most)", "CPU µs"] if has_rate else []
+    heads = ["", *rates, *(name.replace("_", " ") for name in names)]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
     for side in outcome.sides:
         if side.per_second is None:
             lines.append(f"| {side.what} | not measured: {side.missing} |" + " |" * (len(heads) - 2))
             continue
-        rate = f"{side.per_second.median:,.0f} ({side.per_second.least:,.0f}-{side.per_second.most:,.0f})"
-        cpu = "" if side.cpu_us is None else table_text.short(side.cpu_us.median)
-        notes = (table_text.short(side.notes[name]) if name in side.notes else "" for name in names)
-        lines.append("| " + " | ".join([side.what, rate, cpu, *notes]) + " |")
+        cells = [side.what]
+        if has_rate:
+            cells.append(f"{side.per_second.median:,.0f} ({side.per_second.least:,.0f}-{side.per_second.most:,.0f})")
+            cells.append("" if side.cpu_us is None else table_text.short(side.cpu_us.median))
+        cells += (table_text.short(side.notes[name]) if name in side.notes else "" for name in names)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

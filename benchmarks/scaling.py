@@ -106,7 +106,7 @@ def carried_table(documents: Mapping[str, Costs], plan: Plan) -> list[str]:
     lines = ["| | " + " | ".join(f"{kind}, events/s | ended by" for kind in documents) + " |"]
     lines.append("|---|" + "--:|---|" * len(documents))
     for places in zip(*(carried(costs, plan) for costs in documents.values()), strict=True):
-        cells = (f"{_two_digits(rate):,} | {step}" for _, rate, step in places)
+        cells = (f"{_two_digits(rate):,.0f} | {step}" for _, rate, step in places)
         lines.append(f"| {places[0][0]} | " + " | ".join(cells) + " |")
     return lines
 
