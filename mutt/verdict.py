@@ -54,6 +54,7 @@ class Level(NamedTuple):
 
     words: str
     standing: Standing
+    is_spent_by_senders: bool = False  # it would hold without what senders got wrong
 
 
 class Trouble(NamedTuple):
@@ -119,7 +120,7 @@ def judge(facts: Facts, now: datetime, zone: tzinfo) -> Verdict:
 
 def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     if facts.redis_silent:
-        since = f"Since {words.clock(facts.redis_silent, zone, now)}, for {_since(facts.redis_silent, now)}."
+        since = f"Noticed at {words.clock(facts.redis_silent, zone, now)}, {_since(facts.redis_silent, now)} ago."
         if facts.redis_refuses:
             title, more = "What Redis holds cannot be read here", f"Redis answers, but: {facts.redis_refuses}."
         elif facts.redis_elsewhere:
@@ -136,11 +137,12 @@ def _critical(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
     # What keeps pages from going out comes first: PostgreSQL alone keeps none.
     yield from _stopped(facts, now, zone)
     if facts.postgres_silent:
+        noticed = f"Noticed at {words.clock(facts.postgres_silent, zone, now)}."
         waits = "" if facts.pending is None else f" {words.count(facts.pending)} audit rows wait in Redis."
         yield _Finding(
             "critical",
             f"PostgreSQL does not answer: {'pages go out, their' if _pages_go_out(facts) else 'the'} audit waits",
-            f"Since {words.clock(facts.postgres_silent, zone, now)}.{waits} Rules, hosts and teams cannot be changed.",
+            f"{noticed}{waits} Rules, hosts and teams cannot be changed.",
             Todo("critical", "PostgreSQL is silent:", "nothing is lost while Redis holds", "Runbook", "/help#postgres"),
         )
     yield from _full(facts)
@@ -214,7 +216,9 @@ def _warnings(facts: Facts, now: datetime, zone: tzinfo) -> Iterator[_Finding]:
         left = level.standing.remaining
         if left is not None and level.standing.state is not State.OK:
             over = f"{words.share(-left, 0)} over its error budget"
-            todo = Todo("warn", f"{level.words} is {over}", "", "See why", "/slo")
+            why = "what senders got wrong spent it" if level.is_spent_by_senders else ""
+            todo = Todo("warn", f"{level.words} is {over}", why, "See why", "/slo")
+            over += f": {why}" if why else ""
             yield _warning(f"{flows}{level.words.lower()} is {over}", _flow(facts), todo)
     yield from _slow(facts, flows)
     if "remediation" in facts.missing:

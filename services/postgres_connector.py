@@ -189,13 +189,21 @@ async def _borrow(pool: Pool, wait: float) -> AsyncConnection[Any]:
     # The pool tries a connection before it lends it, and nothing bounds that trial. Cancelling it would wait for the
     # server as well, so it is left to itself.
     lending = asyncio.create_task(pool.getconn(timeout=wait))
-    done, _ = await asyncio.wait({lending}, timeout=wait)
+    try:
+        done, _ = await asyncio.wait({lending}, timeout=wait)
+    except asyncio.CancelledError:
+        _leave(pool, lending)
+        raise
     if done:
         return lending.result()
+    _leave(pool, lending)
+    raise PoolTimeout(f"no connection that answers after {wait:g} s")
+
+
+def _leave(pool: Pool, lending: "asyncio.Task[AsyncConnection[Any]]") -> None:
     returning = asyncio.create_task(_give_back(pool, lending))
     _returning.add(returning)
     returning.add_done_callback(_returning.discard)
-    raise PoolTimeout(f"no connection that answers after {wait:g} s")
 
 
 async def _give_back(pool: Pool, lending: "asyncio.Task[AsyncConnection[Any]]") -> None:

@@ -17,7 +17,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from mutt.errors import MisconfiguredError, MuttError, SettingsError
 from mutt.server_settings import SENTINEL
@@ -72,7 +72,11 @@ class Process(Generic[S, I]):
                     log.warning(warning)
             except (RedisError, OSError) as error:
                 if not told:
-                    log.warning("Redis does not answer, waiting for it", error=str(error), **_address(self.settings))
+                    is_refused = isinstance(error, AuthenticationError)
+                    what = (
+                        "Redis refuses the password, waiting" if is_refused else "Redis does not answer, waiting for it"
+                    )
+                    log.warning(what, error=str(error), **_address(self.settings))
                     told = True
                 await self.pause(delay * random.uniform(0.5, 1))
                 delay = min(delay * 2, BACK_OFF_MOST)

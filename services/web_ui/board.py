@@ -68,7 +68,9 @@ class Board:
             postgres_silent=self.postgres_silent,
             postgres_busy=self.postgres_busy,
             secrets_problem=self.secrets_problem,
-            levels=tuple(Level(WORDS[each.component.name], each.standing) for each in self.levels),
+            levels=tuple(
+                Level(WORDS[each.component.name], each.standing, each.is_spent_by_senders) for each in self.levels
+            ),
             trouble=self.trouble,
         )
         seen = self.redis

@@ -47,6 +47,12 @@ class Level:
         return slo.availability(self.hours, without_sender=True) if self.hours else None
 
     @property
+    def is_spent_by_senders(self) -> bool:
+        """Tell whether the level would hold without what senders got wrong."""
+        state = slo.judge(self.without_sender, self.target).state
+        return bool(self.hours) and state in {slo.State.OK, slo.State.NO_DATA}
+
+    @property
     def latest(self) -> slo.Standing:
         """Return how the hour under way stands by itself."""
         return slo.judge(slo.availability(self.hours[-1:]) if self.hours else None, self.target)

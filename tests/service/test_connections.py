@@ -27,6 +27,7 @@ from services.runtime.http_server import listen
 from services.runtime.instruments import CommonInstruments
 from services.runtime.secrets import EnvironmentSecrets
 from tests.harness.proxy import Proxy
+from tests.harness.waiting import eventually
 
 
 def redis_settings(url: str) -> tuple[RedisSettings, dict[str, str]]:
@@ -212,6 +213,19 @@ async def test_a_connection_to_a_server_that_became_read_only_is_not_used_again(
         with pytest.raises((ReadOnlySqlTransaction, DatabaseAwayError), match="read-only"):
             await write(pool)
         await write(pool)
+
+
+async def test_who_is_cancelled_while_waiting_for_a_connection_takes_none_out_of_the_pool(database_url: str) -> None:
+    settings, environment = database_settings(database_url)
+    async with postgres_connector.open_pool(
+        replace(settings, pool_max_conn=1), EnvironmentSecrets(environment)
+    ) as pool:
+        async with postgres_connector.borrowed(pool):
+            waiting = asyncio.create_task(postgres_connector.is_connected(pool))
+            await eventually(lambda: pool.get_stats().get("requests_waiting"), "somebody who waits")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        assert await postgres_connector.is_connected(pool)
 
 
 async def test_a_statement_that_never_ends_is_ended(database_url: str) -> None:

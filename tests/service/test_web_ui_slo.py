@@ -12,6 +12,8 @@ import pytest
 import redis
 
 from mutt import keys
+from mutt.slo import INGESTOR, Hour, availability, judge
+from services.web_ui.service_levels import Level
 from tests.harness.processes import StartService
 from tests.service.browser import Browser
 from tests.service.web_api import Api, error_of
@@ -89,6 +91,14 @@ def test_counters_answer_where_prometheus_does_not(start_service: StartService, 
     page = Browser(api.service).sign_in().open("/slo")
     assert "98.5 %" in page
     assert "counters" in page
+
+
+@pytest.mark.parametrize(
+    ("hour", "blamed"), [(Hour(980, 20, 18), True), (Hour(980, 20, 10), False), (Hour(0, 3, 3), True)]
+)
+def test_a_level_tells_when_senders_alone_spent_its_budget(hour: Hour, *, blamed: bool) -> None:
+    level = Level(INGESTOR, 0.99, judge(availability([hour]), 0.99), "counters", [hour])
+    assert level.is_spent_by_senders is blamed
 
 
 def test_prometheus_answers_first_and_is_named(start_service: StartService, prometheus: str, redis_url: str) -> None:

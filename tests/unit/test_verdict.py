@@ -36,7 +36,7 @@ def test_redis_silent_outweighs_everything_and_gives_no_figure() -> None:
     facts = Facts(redis_silent=NOW - timedelta(minutes=17, seconds=39), postgres_silent=NOW, redis_witnessed=True)
     said = judge(facts, NOW, UTC)
     assert said.title == "Redis does not answer: no event moves, no page goes out"
-    assert said.sentence.startswith("Since 01:55:08, for 17 min 39 s.")
+    assert said.sentence.startswith("Noticed at 01:55:08, 17 min 39 s ago.")
 
 
 def test_a_console_that_alone_does_not_reach_redis_blames_no_redis() -> None:
@@ -76,6 +76,10 @@ def test_what_is_critical(change: dict[str, object], title: str) -> None:
         (
             {"levels": (Level("Forwarding", level_of(0.9886, 0.99)),)},
             "Events flow, but forwarding is 14 % over its error budget",
+        ),
+        (
+            {"levels": (Level("Ingesting", level_of(0.9886, 0.99), is_spent_by_senders=True),)},
+            "Events flow, but ingesting is 14 % over its error budget: what senders got wrong spent it",
         ),
         ({"alert_depth": 1310}, "Events flow, but 1,310 alerts wait for Moogsoft"),
         ({"ingest_depth": 80_000}, "Events flow, but 80,000 events wait to be matched"),

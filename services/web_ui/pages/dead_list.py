@@ -1,6 +1,7 @@
 """/dead-letters: what MUTT gave up on, by what it died of, and one letter with its editor."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -97,6 +98,7 @@ async def show(
     group = next((each for each in survey.groups if each.fold.key == view.filter.error), None)
     found = await letters.find(view.letter, view.digest or None, view.near) if view.letter else None
     cause, is_cause_unknown = await _cause(parts, group or (survey.groups[0] if len(survey.groups) == 1 else None))
+    chosen = [group] if group else survey.groups
     context = {
         "tabs": [(queue, words, depths[queue]) for queue, (words, _) in TABS.items()],
         "about": TABS[view.queue][1],
@@ -105,7 +107,8 @@ async def show(
         "survey": survey,
         "listing": listing,
         "group": group,
-        "matching": group.count if group else sum(each.count for each in survey.groups),
+        "matching": sum(each.count for each in chosen),
+        "hosts": sum((each.hosts for each in chosen), Counter[str]()).most_common(5),
         "cause": cause,
         "is_cause_unknown": is_cause_unknown,
         "circuit": await _circuit(parts),

@@ -183,7 +183,7 @@ def _silent(board: Board, since: datetime, now: datetime, zone: tzinfo) -> list[
         return Fell("nodata", "", [(f"{name} {last(*queues).removesuffix(at).replace('*', '')}", "")], "/dead-letters")
 
     def waiting(name: str, service: str, lost: Fell) -> Stage:
-        lines = [_up(board, service, "worker"), f"since *{words.clock(since, zone, now)}*, resumes by itself"]
+        lines = [_up(board, service, "worker"), f"noticed at *{words.clock(since, zone, now)}*, resumes by itself"]
         if board.is_cut_off or not board.is_witnessed:
             return Stage("nodata", name, UNKNOWN, "", lines[:1], None, lost)
         return Stage("waiting", name, "waiting", "", lines, None, lost)
