@@ -12,7 +12,7 @@ from benchmarks.measuring import Bench, Floor, Side
 from benchmarks.stacks import Stack
 
 SECONDS = 5.0
-WHY = "the sender's key and share, checks, ids and a reply for each event, in one process: see docs/performance.md"
+WHY = "the sender's key and share, checks, ids and a reply for each event, in one process"
 
 
 @contextmanager

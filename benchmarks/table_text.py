@@ -9,22 +9,34 @@ from typing import Any
 from benchmarks import facts
 from benchmarks.machine import TREE
 
+Reasons = dict[str, int]
+
 HEADS = ("stage", "plain stack", "limit", "MUTT", "CPU µs: stack, MUTT", "floor")
 
 
 def text(document: Mapping[str, Any]) -> str:
     """Return the table for a terminal."""
-    rows = [HEADS, *cells(document["rows"])]
+    reasons: Reasons = {}
+    rows = [HEADS, *cells(document["rows"], reasons)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += ["", *listed(reasons)]
     return "\n".join([*lines, "", f"AOF {document['appendfsync']}. {facts.sentence(document['machine'])}"])
 
 
 def markdown(document: Mapping[str, Any]) -> str:
     """Return the table for a document, with what it was measured on."""
+    reasons: Reasons = {}
     lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(row) + " |" for row in cells(document["rows"])]
+    lines += ["| " + " | ".join(row) + " |" for row in cells(document["rows"], reasons)]
+    if reasons:
+        lines += ["", "Why not reached:", "", *listed(reasons)]
     return "\n".join([_told(document), "", *lines])
+
+
+def listed(reasons: "Reasons") -> list[str]:
+    """Return why floors were not reached, by the numbers in the table."""
+    return [f"{number}. {reason[:1].upper()}{reason[1:]}." for reason, number in reasons.items()]
 
 
 def _told(document: Mapping[str, Any]) -> str:
@@ -35,8 +47,8 @@ def _told(document: Mapping[str, Any]) -> str:
     return f"{told}append-only file {document['appendfsync']}; {facts.sentence(document['machine'])}:"
 
 
-def cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Yield a line for each side that has a floor, in words."""
+def cells(rows: Sequence[Mapping[str, Any]], reasons: Reasons) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each side that has a floor, in words; each reason for one not reached gets a number."""
     for row in rows:
         if "failed" in row:
             yield (row["name"], "", "", "not measured", "", row["failed"])
@@ -55,8 +67,8 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
                 ", ".join(_told_apart(over, sides) for over in stacks),
                 ", ".join(_rate(sides.get(over)) for over in limits),
                 _rate(sides.get(name), spread=True),
-                ", ".join(_cpu(sides.get(side)) for side in (*stacks[:1], name)),
-                "; ".join(map(_floor, verdicts)),
+                f"{_cpu(sides.get(stacks[0])) if stacks else '-'}, {_cpu(sides.get(name))}",
+                "; ".join(_floor(verdict, reasons) for verdict in verdicts),
             )
 
 
@@ -84,7 +96,7 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
-def _floor(verdict: Mapping[str, Any]) -> str:
+def _floor(verdict: Mapping[str, Any], reasons: Reasons) -> str:
     floor = verdict["floor"]
     over, least = floor["over"].replace("_", " "), floor["least"]
     if verdict["ratio"] is None:
@@ -94,7 +106,10 @@ def _floor(verdict: Mapping[str, Any]) -> str:
         words = f"CPU of {over} {ratio} x as much"
     else:
         words = f"{ratio} x {over}" if least >= 1 else f"{ratio} of {over}"
-    reached = "reached" if verdict["reached"] else f"**not reached**{': ' if floor['why'] else ''}{floor['why']}"
+    reached = "reached"
+    if not verdict["reached"]:
+        why = f" ({reasons.setdefault(floor['why'], len(reasons) + 1)})" if floor["why"] else ""
+        reached = f"**not reached**{why}"
     return f"{words} (asked: {least:g}), {reached}"
 
 
@@ -121,7 +136,7 @@ def with_table(page: str, document: Mapping[str, Any]) -> str:
 def with_conditions(page: str, document: Mapping[str, Any]) -> str:
     """Return a page with the table of these figures and what each row's depend on."""
     conditions = "\n".join(f"- {row['title']}: {row['conditions']}." for row in document["rows"])
-    return between(page, f"{markdown(document)}\n\n{conditions}")
+    return between(page, f"{markdown(document)}\n\nWhat they depend on:\n\n{conditions}")
 
 
 def with_sizing(page: str, document: Mapping[str, Any]) -> str:

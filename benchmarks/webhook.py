@@ -40,7 +40,7 @@ WARM_UP = 500  # alerts
 WHY = (
     "a forwarder has one core, and one alert a request is mostly its interpreter's work: about a third of it reads the "
     "alert and makes its signature and JSON, a quarter writes and reads sockets, a sixth is the client of Redis, the "
-    "rest ends answers and settles; two forwarders are the side mutt_two"
+    "rest ends answers and settles; two forwarders: `python -m benchmarks.webhook`"
 )
 SETTINGS = {
     # A million a second is no limit; the limiter is asked all the same.

@@ -109,23 +109,26 @@ def outcome(name: str = "row") -> dict[str, object]:
 
 
 def test_the_table_shows_each_row_with_what_it_is_compared_with_and_those_that_failed() -> None:
-    first, failed = table_text.cells([outcome(), {"name": "audit", "failed": "it ended with 1"}])
+    reasons: table_text.Reasons = {}
+    first, failed = table_text.cells([outcome(), {"name": "audit", "failed": "it ended with 1"}], reasons)
     assert first[:5] == ("A row", "10/s", "900/s", "300/s (300-300)", "50.0, 10.0")
     assert first[5] == (
-        "30.0 x stack (asked: 20), reached; 0.33 of limit (asked: 0.5), **not reached**: Redis; "
+        "30.0 x stack (asked: 20), reached; 0.33 of limit (asked: 0.5), **not reached** (1); "
         "rsyslog: not measured (asked: 1)"
     )
+    assert reasons == {"Redis": 1}
     assert failed == ("audit", "", "", "not measured", "", "it ended with 1")
     whole = document(outcome())
     assert "2 x CPU, 24 GiB" in table_text.text(whole)
     assert "| A row | 10/s |" in table_text.markdown(whole)
+    assert all("\n1. Redis." in told for told in (table_text.text(whole), table_text.markdown(whole)))
 
 
 def test_sides_of_one_row_that_are_judged_each_have_a_line() -> None:
     sides = [side(f"{kind} {rules}", [1]) for kind, rules in itertools.product(("stack", "mutt"), ("100", "1,000"))]
     floors = [Floor(f"mutt {rules}", f"stack {rules}", 8) for rules in ("100", "1,000")]
     made = measuring.run(row(*sides, floors=floors), 1, 1.0, lambda _: None).as_json()
-    assert [line[0] for line in table_text.cells([made])] == ["A row, 100", "A row, 1,000"]
+    assert [line[0] for line in table_text.cells([made], {})] == ["A row, 100", "A row, 1,000"]
 
 
 def test_writing_keeps_what_was_not_measured_now_and_replaces_only_the_table(
@@ -162,9 +165,9 @@ def test_the_command_beside_a_table_gives_its_rows_again() -> None:
 
 def test_what_a_row_depends_on_stands_below_the_table_and_what_is_no_plain_stack_is_named() -> None:
     page = table_text.with_conditions("<!-- bench -->\n<!-- end -->", document(outcome()))
-    assert page.endswith("|\n\n- A row: AOF off.\n<!-- end -->")
+    assert page.endswith("\n\nWhat they depend on:\n\n- A row: AOF off.\n<!-- end -->")
     bench = row(side("one", [10]), side("two", [14]), floors=(Floor("two", "one", 1.35),))
-    (line,) = table_text.cells([measuring.run(bench, 1, 1.0, lambda _: None).as_json()])
+    (line,) = table_text.cells([measuring.run(bench, 1, 1.0, lambda _: None).as_json()], {})
     assert line[1] == "what one is: 10/s"
 
 
