@@ -17,7 +17,7 @@ from mutt import keys
 from mutt.errors import MisconfiguredError, SettingsError
 from mutt.server_settings import RedisSettings
 from mutt.variables import read
-from scripts.devtools.embedded import HOST, RedisServer
+from scripts.devtools.embedded import HOST, RedisServer, free_port
 from scripts.devtools.services import redis_environment
 from scripts.devtools.vault import MOUNT, vault_binary
 from scripts.devtools.vault import NAME as NAME_IN_VAULT
@@ -317,7 +317,8 @@ def test_a_cluster_is_refused_by_its_name_with_the_reason() -> None:
 
 
 async def test_a_server_that_runs_as_a_cluster_is_refused(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path / "cluster", settings=("cluster-enabled yes",))
+    # The cluster's own port is else 10,000 above, where the system's outgoing connections have theirs.
+    server = RedisServer(tmp_path / "cluster", settings=("cluster-enabled yes", f"cluster-port {free_port()}"))
     server.start()
     environment = redis_environment(server.url)
     client = redis_connector.connect(read(RedisSettings, environment), EnvironmentSecrets(environment))
