@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from mutt import keys
-from tests.chaos.crash_path import NAMES, Worker, compare, decided, entries, event, ids, orphans
+from tests.chaos.crash_path import NAMES, Worker, compare, decided, entries, event, ids, orphans, waiting
 from tests.chaos.crash_stage import Victim
 from tests.service.dead_letters import dead, dead_alert, mutt_of, shed
 
@@ -43,8 +43,9 @@ class Forwarder(Worker):
         return True
 
     def is_over(self) -> bool:
-        """Nothing waits in front of Moogsoft either."""
-        return super().is_over() and not self.stage.redis.exists(NAMES.alert_queue)
+        """Nothing waits in front of Moogsoft either, at the same moment: between two looks an alert may be claimed."""
+        lists = self.stage.left_over()
+        return NAMES.alert_queue not in lists and not waiting(lists)
 
     def revive(self) -> None:
         """Let the lease of a probe whose holder died run out, as it does by itself."""

@@ -156,8 +156,8 @@ def compare(what: str, found: Counter[str], wanted: Iterable[str]) -> list[str]:
 
 def orphans(stage: Stage) -> list[str]:
     """Tell of lists and leases that nobody will look after."""
-    left = {key: length for key, length in stage.left_over().items() if key in waiting(stage.left_over())}
-    faults = [f"{length} entries are left in {key}" for key, length in left.items()]
+    left = stage.left_over()
+    faults = [f"{left[key]} entries are left in {key}" for key in sorted(waiting(left))]
     counts: Any = stage.redis.scan_iter(f"{keys.RECOVERIES_PREFIX}:*")
     faults += [f"recovery counts are left in {key.decode()}" for key in counts]
     if stage.redis.exists(keys.CIRCUIT_PROBE):
