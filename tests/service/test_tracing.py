@@ -153,7 +153,8 @@ def test_a_collector_that_is_away_or_hangs_costs_no_event_and_no_stall(
     moogsoft.wait_delivered(1)
     for service in services:
         service.wait_log("the collector takes no spans")
-        assert "UNAVAILABLE" in service.log()
+        # Which of the two depends on whether the exporter's second is over before it tries to connect.
+        assert any(reason in service.log() for reason in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
     with collector:
         collector.hang()
         # More spans than the exporter keeps: what is too much is thrown away, and nobody waits.
