@@ -30,6 +30,8 @@ def text(most: int, *, required: bool = False) -> Check:
     def check(value: Any) -> str | None:
         if value is None and not required:
             return None
+        if value is None:
+            raise ValueError(f"is required; text of 1 to {most} characters")
         if not isinstance(value, str):
             raise TypeError("a string is required" if required else "a string or null is required")
         if not value or (required and not value.strip()):

@@ -8,6 +8,8 @@ from typing import Any
 
 from mutt.errors import SettingsError
 
+# `failing` is a list of names, each of which is told with its state or its problem.
+_NO_COMPLAINTS = {"status", "timestamp", "version", "service", "queue_depth", "failing", "problems", "notes"}
 CLOSE = 0.86  # of two names that differ by a letter or two
 
 
@@ -58,6 +60,14 @@ def document(findings: Collection[Finding]) -> dict[str, Any]:
         {"what": each.what, "state": str(each.state), "seen": each.seen, "remedy": each.remedy} for each in findings
     ]
     return {"state": str(worst), "findings": listed}
+
+
+def complaints(health: Mapping[str, Any]) -> str:
+    """Return what a health document says that is not well, for a reader: `redis: disconnected; circuit: OPEN: ...`."""
+    found: dict[str, Any] = {name: value for name, value in health.items() if name not in _NO_COMPLAINTS}
+    for words in (health.get("problems"), health.get("notes")):
+        found |= words if isinstance(words, Mapping) else {}
+    return "; ".join(f"{name}: {value}" for name, value in found.items() if value != "connected")
 
 
 def nearly(names: Iterable[str], known: Collection[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from mutt.journey_facts import (
     Touch,
 )
 from mutt.journey_verdict import duration, offset, ordinal, verdict
+from mutt.receipts import NEWEST, OLDEST
 from mutt.rules import Handling
 from mutt.whereabouts import Find, Place, error_of, most_telling
 
@@ -95,8 +96,12 @@ def _steps(facts: Facts, *, under_way: bool) -> list[Step]:
 
 def _received(facts: Facts) -> Step:
     ahead = (facts.received_at - facts.event_timestamp).total_seconds()
-    if facts.sender_time is None or ahead == 0:
-        text = "It brought no time that can hold, so the receipt counts as the event's time." if ahead == 0 else ""
+    oldest, newest = duration(OLDEST.total_seconds()), duration(NEWEST.total_seconds())
+    limits = f"more than {oldest} before the receipt or {newest} after it"
+    if not facts.sender_time:
+        text = f"It brought no time, or one {limits}: the receipt counts as the event's time." if ahead == 0 else ""
+    elif ahead == 0:
+        text = f"The sender's clock said {facts.sender_time[:40]}, {limits}: the receipt counts as the event's time."
     else:
         gap = f"{duration(abs(ahead))} {'earlier' if ahead > 0 else 'later'}"
         text = f"The sender's clock said {facts.sender_time[:40]}, {gap}: kept as the event's time."

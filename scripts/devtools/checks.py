@@ -10,6 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from mutt import findings
+
 TIMEOUT = 2.0  # seconds
 
 Check = Callable[[], Awaitable[str]]
@@ -64,11 +66,8 @@ def _complaint(status: int, body: str) -> str:
         document = json.loads(body)
     except ValueError:
         document = None
-    if not isinstance(document, dict):
-        return f"health answers {status}"
-    harmless = {"status", "timestamp", "version", "service", "queue_depth"}
-    parts = [f"{name}: {value}" for name, value in document.items() if name not in harmless and value != "connected"]
-    return ", ".join(parts) or f"health answers {status}"
+    told = findings.complaints(document) if isinstance(document, dict) else ""
+    return told or f"health answers {status}"
 
 
 def _one_line(error: Exception) -> str:

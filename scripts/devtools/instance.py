@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -101,6 +102,10 @@ class Instance:
         instance._make_secrets()
         write_file(folder / "options.json", json.dumps(options, indent=2), mode=0o600)  # a URL holds a password
         return instance, lock
+
+    def forget(self) -> None:
+        """Remove the folder of an instance that nothing has run in yet."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     # -- secrets
 

@@ -15,6 +15,9 @@ from services.runtime.secrets import SecretSource, make_source
 
 PATIENCE = 15.0  # seconds for all that is asked of one server
 RENEW_DAYS = 14
+# Keys that MUTT itself asks for. 16 random characters are 80 bits and more: nobody finds one by trying.
+OWN_KEYS = ("INGEST_API_KEY", "INGEST_API_KEY_NEXT", "WEBUI_API_KEY", "WEBUI_API_KEY_NEXT")
+KEY_LENGTH = 16
 DAY = 86_400
 # Without these a service does not start, or does none of its work.
 NEEDED = {
@@ -81,6 +84,10 @@ async def _secrets(
         if lacking
         else ok("secrets", f"{place}, all there")
     ]
+    short = [name for name in OWN_KEYS if (key := source.get(name)) is not None and len(key) < KEY_LENGTH]
+    if short:
+        seen = f"{', '.join(short)} has fewer than {KEY_LENGTH} characters and may be guessed"
+        found.append(warning("keys", seen, "make a new one (openssl rand -hex 16): docs/operations/secrets.md"))
     if not common.vault.addr:
         remedy = "in production set VAULT_ADDR and VAULT_ROLE_ID: docs/operations/secrets.md"
         found.append(warning("vault", "is not used", remedy))

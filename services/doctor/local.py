@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from mutt.errors import SettingsError
-from mutt.findings import Finding, nearly, ok, problem, warning
+from mutt.findings import Finding, complaints, nearly, ok, problem, warning
 from mutt.server_settings import OwnTlsSettings, VaultSettings
 from mutt.settings import SERVICES, CommonSettings, load
 from mutt.variables import read, variables
@@ -150,9 +150,8 @@ async def _service(name: str, settings: CommonSettings) -> Finding:
             f"service {name}", f"{variable}={port} is held by {service}", f"change {variable} of one of them"
         )
     if status != "healthy":
-        told = {key: value for key, value in body.items() if key not in {"timestamp", "version", "service", "status"}}
-        wrong = ", ".join(f"{key}: {value}" for key, value in told.items())
-        return problem(f"service {name}", f"unhealthy ({wrong})", f"see its log: journalctl -u mutt-{name} -n 50")
+        seen = f"unhealthy ({complaints(body)})"
+        return problem(f"service {name}", seen, f"see its log: journalctl -u mutt-{name} -n 50")
     return ok(f"service {name}", f"healthy on port {port}")
 
 

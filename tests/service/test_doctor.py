@@ -118,6 +118,13 @@ async def test_impossible_settings_and_missing_secrets_are_named(environ: dict[s
     is_bad(found["secrets"], "MOOG_API_KEY, WEBUI_API_KEY is not there", "docs/operations/secrets.md")
 
 
+async def test_keys_that_may_be_guessed_are_named(environ: dict[str, str]) -> None:
+    long = {"INGEST_API_KEY": "0123456789abcdef", "INGEST_API_KEY_NEXT": "", "WEBUI_API_KEY": "0123456789abcdef"}
+    assert "keys" not in await look(environ | long)
+    found = (await look(environ | long | {"INGEST_API_KEY": "x"}))["keys"]
+    is_bad(found, "INGEST_API_KEY has fewer than 16 characters", "openssl rand -hex 16", State.WARNING)
+
+
 async def test_passwords_that_are_refused_and_those_of_a_rotation_are_told(environ: dict[str, str]) -> None:
     wrong = {"REDIS_PASS_CURRENT": "wrong", "DB_PASS_CURRENT": "wrong"}
     found = await look(environ | wrong, "alerter")

@@ -234,6 +234,7 @@ def test_a_port_in_use_is_named_with_the_option_that_helps(tmp_path: Path) -> No
     assert done.returncode == 1
     assert f"in use already: port {8080 + offset} (ingestor http, process {os.getpid()}" in done.stderr
     assert "--port-offset" in done.stderr
+    assert not (tmp_path / "data").exists(), "what was refused leaves nothing behind"
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(tmp_path: Path) -> None:

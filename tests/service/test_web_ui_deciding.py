@@ -243,7 +243,7 @@ def test_hosts_and_teams_are_added_removed_and_imported(browser: Browser, api: A
     assert "has a team already" in page
     browser.submit("/hosts/add/team", {"hostname": "core1", "team_assignment": "B", "version": version_in(page)})
     assert api.get("/teams/core1").json()["team_assignment"] == "B"
-    assert "a string is required" in browser.submit("/hosts/add/team", {"hostname": "x"}, 400).text
+    assert "is required; text of 1 to 100 characters" in browser.submit("/hosts/add/team", {"hostname": "x"}, 400).text
     listed = browser.open("/hosts")
     browser.submit("/hosts/remove/host", {"hostname": "lab1", "version": version_in(listed)})
     assert "no longer a development host" in browser.open("/hosts")

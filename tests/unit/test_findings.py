@@ -3,7 +3,7 @@
 import pytest
 
 from mutt.errors import SettingsError
-from mutt.findings import document, exit_status, nearly, ok, problem, read_environment_file, warning
+from mutt.findings import complaints, document, exit_status, nearly, ok, problem, read_environment_file, warning
 
 WELL, ODD, BAD = ok("a", "1"), warning("b", "2", "do this"), problem("c", "3", "do that")
 
@@ -43,3 +43,20 @@ def test_an_environment_file_is_read_as_systemd_reads_it() -> None:
 def test_a_line_that_is_no_assignment_is_named(line: str) -> None:
     with pytest.raises(SettingsError, match=r"mutt\.env, line 2: NAME=value is needed"):
         read_environment_file(f"A=1\n{line}\n", "mutt.env")
+
+
+def test_a_health_document_is_told_in_words_each_trouble_once() -> None:
+    document = {
+        "status": "unhealthy",
+        "redis": "disconnected",
+        "postgres": "connected",
+        "vault": "disconnected",
+        "failing": ["redis", "circuit"],
+        "problems": {"circuit": "OPEN: Moogsoft answers 503"},
+        "notes": {"vault": "no answer since 09:00"},
+        "queue_depth": None,
+        "service": "mutt-moog-forwarder",
+    }
+    assert complaints(document) == (
+        "redis: disconnected; vault: no answer since 09:00; circuit: OPEN: Moogsoft answers 503"
+    )

@@ -172,6 +172,20 @@ def test_the_sender_s_clock_is_told_beside_ours() -> None:
     assert "86 ms earlier: kept" in found.steps[0].text
 
 
+@pytest.mark.parametrize(
+    ("sender_time", "said"),
+    [
+        ("2010-01-01T00:00:00Z", "The sender's clock said 2010-01-01T00:00:00Z, more than 30 d before the receipt"),
+        (None, "It brought no time, or one more than 30 d before the receipt or 1 h after it"),
+        ("", "It brought no time, or one more than 30 d before the receipt or 1 h after it"),
+    ],
+)
+def test_a_time_that_does_not_count_is_told_with_the_limits(sender_time: str | None, said: str) -> None:
+    found = told(event_timestamp=after(0), sender_time=sender_time)
+    assert found.steps[0].text.startswith(said)
+    assert found.steps[0].text.endswith(": the receipt counts as the event's time.")
+
+
 def test_the_bar_is_true_to_scale_and_shows_what_is_short() -> None:
     drawn = bar(
         told(attempts=[Attempt(after(10), 1, None, "retry: x"), Attempt(after(10.001), 2, 200, "success")]).spans
