@@ -12,7 +12,10 @@ from benchmarks.measuring import Bench, Floor, Side
 from benchmarks.stacks import Stack
 
 SECONDS = 5.0
-WHY = "the sender's key and share, checks, ids and a reply for each event, in one process"
+WHY = (
+    "two fifths of an ingestor's time are the kernel's, receiving and sending (`python -m benchmarks.stages`); the "
+    "rest is the sender's key and share, checks, ids and a reply for each event, in one process"
+)
 
 
 @contextmanager
