@@ -153,7 +153,7 @@ def lines(single: Costs, batched: Costs, out: Costs, step: Costs, piece: Costs) 
     rest = out["alerter"] - sum(cost for _, cost in of_alerter)
     of_redis = [("push", single["push"], batched["push"])]
     of_redis += [(name, step[f"redis_{name}"], step[f"redis_{name}"]) for name in ("claim", "settle")]
-    found = [
+    return [
         Line("ingestor", "read", piece["read_single"], piece["read_batch"]),
         Line("ingestor", "reply", piece["reply"], piece["reply"] / EVENTS),
         Line(
@@ -168,11 +168,10 @@ def lines(single: Costs, batched: Costs, out: Costs, step: Costs, piece: Costs) 
         Line("alerter", "loop, shedding, counts and latencies", rest, rest),
         Line("PostgreSQL", "COPY, indexes, write-ahead log", out["postgres"], out["postgres"]),
     ]
-    return [*found, Line("all", "", sum(each.single for each in found), sum(each.batched for each in found))]
 
 
 def measure(appendfsync: str, *, quick: bool, runs: int) -> list[Line]:
-    """Measure everything `runs` times, in turn; medians."""
+    """Measure everything `runs` times, in turn; the median of each stage, and the sum of these."""
     seconds, count = (1.0, 10_000) if quick else (4.0, 60_000)
     found: list[list[Line]] = []
     with machine.servers(appendfsync) as servers:
@@ -183,7 +182,8 @@ def measure(appendfsync: str, *, quick: bool, runs: int) -> list[Line]:
             step = uvloop.run(steps(stage, entries, count // BATCH))
             single, batched = (ingest(stage, batch, seconds) for batch in (1, 100))
             found.append(lines(single, batched, alert(stage, entries, count), step, piece))
-    return [_median(same) for same in zip(*found, strict=True)]
+    medians = [_median(same) for same in zip(*found, strict=True)]
+    return [*medians, Line("all", "", sum(each.single for each in medians), sum(each.batched for each in medians))]
 
 
 def _median(same: Sequence[Line]) -> Line:
