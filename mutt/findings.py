@@ -8,8 +8,8 @@ from typing import Any
 
 from mutt.errors import SettingsError
 
-# `failing` is a list of names, each of which is told with its state or its problem.
-_NO_COMPLAINTS = {"status", "timestamp", "version", "service", "queue_depth", "failing", "problems", "notes"}
+# Each name in `failing` is told with its state or its problem; who holds remediation's lease is no trouble.
+_NO_COMPLAINTS = {"status", "timestamp", "version", "service", "queue_depth", "failing", "problems", "notes", "lease"}
 CLOSE = 0.86  # of two names that differ by a letter or two
 
 
@@ -64,10 +64,11 @@ def document(findings: Collection[Finding]) -> dict[str, Any]:
 
 def complaints(health: Mapping[str, Any]) -> str:
     """Return what a health document says that is not well, for a reader: `redis: disconnected; circuit: OPEN: ...`."""
-    found: dict[str, Any] = {name: value for name, value in health.items() if name not in _NO_COMPLAINTS}
+    told = dict(health)
     for words in (health.get("problems"), health.get("notes")):
-        found |= words if isinstance(words, Mapping) else {}
-    return "; ".join(f"{name}: {value}" for name, value in found.items() if value != "connected")
+        told |= words if isinstance(words, Mapping) else {}
+    wrong = {name: value for name, value in told.items() if name not in _NO_COMPLAINTS and value != "connected"}
+    return "; ".join(f"{name}: {value}" for name, value in wrong.items())
 
 
 def nearly(names: Iterable[str], known: Collection[str]) -> dict[str, str]:

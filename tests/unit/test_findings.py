@@ -53,7 +53,7 @@ def test_a_health_document_is_told_in_words_each_trouble_once() -> None:
         "vault": "disconnected",
         "failing": ["redis", "circuit"],
         "problems": {"circuit": "OPEN: Moogsoft answers 503"},
-        "notes": {"vault": "no answer since 09:00"},
+        "notes": {"vault": "no answer since 09:00", "lease": "held"},
         "queue_depth": None,
         "service": "mutt-moog-forwarder",
     }
