@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from mutt.fields import parse_timestamp
 from mutt.journey_facts import (
     AUDIT_ONLY,
     CRITICAL,
@@ -98,7 +99,8 @@ def _received(facts: Facts) -> Step:
     ahead = (facts.received_at - facts.event_timestamp).total_seconds()
     oldest, newest = duration(OLDEST.total_seconds()), duration(NEWEST.total_seconds())
     limits = f"more than {oldest} before the receipt or {newest} after it"
-    if not facts.sender_time:
+    # Where a sender gave none, MUTT itself writes the receipt's into the events of some protocols.
+    if not facts.sender_time or parse_timestamp(facts.sender_time) == facts.received_at:
         text = f"It brought no time, or one {limits}: the receipt counts as the event's time." if ahead == 0 else ""
     elif ahead == 0:
         text = f"The sender's clock said {facts.sender_time[:40]}, {limits}: the receipt counts as the event's time."

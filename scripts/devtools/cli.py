@@ -75,7 +75,7 @@ def up(
         "database_url": database_url,
         "vault": vault,
     }
-    is_new = not (data_dir / "options.json").exists()
+    is_new = not data_dir.exists()
     claimed = Instance.claim(data_dir, **wishes)
     if claimed is None:
         _say_running(Instance.find(data_dir), wishes)
@@ -84,13 +84,13 @@ def up(
     # `up` that is stopped from outside stops in order too; SIGINT is ignored where a script started it with `&`.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    try:
-        with lock:
+    with lock:
+        try:
             supervisor = running.start(instance, lock, detached=detach)
-    except UserError:
-        if is_new:
-            instance.forget()
-        raise
+        except UserError:
+            if is_new:  # under the lock: another `up` that waits for it must not lose what it makes
+                instance.forget()
+            raise
     healthy = False
     try:
         _wait(instance, supervisor)

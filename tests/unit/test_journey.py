@@ -176,6 +176,7 @@ def test_the_sender_s_clock_is_told_beside_ours() -> None:
     ("sender_time", "said"),
     [
         ("2010-01-01T00:00:00Z", "The sender's clock said 2010-01-01T00:00:00Z, more than 30 d before the receipt"),
+        (iso(AT), "It brought no time, or one more than 30 d before the receipt or 1 h after it"),
         (None, "It brought no time, or one more than 30 d before the receipt or 1 h after it"),
         ("", "It brought no time, or one more than 30 d before the receipt or 1 h after it"),
     ],
